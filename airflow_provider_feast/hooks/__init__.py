@@ -1,0 +1,1 @@
+"""What operators and sensors need of a cluster, one method per intention."""

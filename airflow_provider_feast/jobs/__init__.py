@@ -1,0 +1,1 @@
+"""Everything that builds, submits, watches and explains a Kubernetes Job."""

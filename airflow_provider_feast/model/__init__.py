@@ -1,0 +1,1 @@
+"""Frozen values and pure functions: commands, configuration, security, limits, windows, results."""

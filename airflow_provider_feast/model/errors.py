@@ -1,0 +1,222 @@
+"""Every error a user can meet: one class per kind, grouped by what a person would do about it.
+
+A message says what happened, where, and what to do next, in that order. ``kind`` is a stable
+identifier (logs, metrics, XCom); ``retryable`` says whether the same task could succeed when it is
+simply run again.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FeastError(Exception):
+    """Base of every error of this package.
+
+    :param what: what happened, in the user's words, one or more lines.
+    :param where: the object it happened to (a Job, a field, a connection), or "".
+    :param remedy: what to do next, or "".
+    """
+
+    kind: ClassVar[str] = "unknown"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        self.what, self.where, self.remedy = what, where, remedy
+        parts = [what]
+        if where:
+            parts.append(f"Where: {where}")
+        if remedy:
+            parts.append(f"What to do: {remedy}")
+        super().__init__("\n".join(parts))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.what, self.where, self.remedy)
+
+
+def _rebuild(cls: type[FeastError], what: str, where: str, remedy: str) -> FeastError:
+    return cls(what, where=where, remedy=remedy)
+
+
+# --- groups: what a person does about it ---------------------------------------------------------
+
+
+class FeastDagError(FeastError, ValueError):
+    """Fix the DAG: an argument of an operator or sensor cannot work."""
+
+    kind = "dag_invalid"
+
+
+class FeastConfigurationError(FeastError):
+    """Fix the configuration: the connection, feature_store.yaml, or the definitions."""
+
+    kind = "configuration_invalid"
+
+
+class FeastClusterError(FeastError):
+    """Fix the cluster: permissions, admission, images, capacity, missing objects."""
+
+    kind = "cluster"
+
+
+class FeastResourceError(FeastError):
+    """Give it more: memory or time."""
+
+    kind = "resources"
+    retryable = True
+
+
+class FeastTransientError(FeastError):
+    """Try again: nothing has to be changed."""
+
+    kind = "transient"
+    retryable = True
+
+
+class FeastCommandError(FeastError):
+    """The Feast command itself failed; its last lines say why."""
+
+    kind = "command_failed"
+    retryable = True
+
+
+# --- kinds ---------------------------------------------------------------------------------------
+
+
+class FeastUsageError(FeastCommandError):
+    """Feast did not understand the command line (exit code 2)."""
+
+    kind = "usage_error"
+    retryable = False
+
+
+class UnknownFeatureViewError(FeastCommandError):
+    """A feature view that was asked for is not in the registry, or is offline-only."""
+
+    kind = "unknown_feature_view"
+    retryable = False
+
+
+class NothingMaterializedError(FeastCommandError):
+    """The command ended well but wrote nothing, and that was not allowed."""
+
+    kind = "nothing_materialized"
+    retryable = False
+
+
+class DefinitionsError(FeastConfigurationError):
+    """The feature repository cannot be imported or copied."""
+
+    kind = "definitions_invalid"
+
+
+class UnexpandedVariablesError(FeastConfigurationError):
+    """feature_store.yaml names environment variables that the pod does not have."""
+
+    kind = "unexpanded_variables"
+
+
+class RegistryUnreachableError(FeastCommandError):
+    """The registry cannot be reached or refused the credentials."""
+
+    kind = "registry_unreachable"
+
+
+class StoreUnreachableError(FeastCommandError):
+    """The online or offline store cannot be reached or refused the credentials."""
+
+    kind = "store_unreachable"
+
+
+class OutOfMemoryError(FeastResourceError):
+    """The container was killed at its memory limit."""
+
+    kind = "out_of_memory"
+    retryable = False
+
+
+class DeadlineExceededError(FeastResourceError):
+    """The Job ran into its deadline."""
+
+    kind = "deadline_exceeded"
+
+
+class ImageError(FeastClusterError):
+    """The image does not exist or may not be pulled."""
+
+    kind = "image_unavailable"
+
+
+class UnschedulableError(FeastClusterError):
+    """No node can take the pod."""
+
+    kind = "unschedulable"
+    retryable = True
+
+
+class MissingObjectError(FeastClusterError):
+    """A ConfigMap, Secret, key, ServiceAccount, volume or namespace that the Job needs does not exist."""
+
+    kind = "missing_object"
+
+
+class AdmissionRefusedError(FeastClusterError):
+    """Pod Security, a quota, validation or a webhook refused the Job or its pods."""
+
+    kind = "admission_refused"
+
+
+class ContainerStartError(FeastClusterError):
+    """The container cannot be started: no such executable, root refused, bad mount."""
+
+    kind = "start_error"
+
+
+class ForbiddenError(FeastClusterError):
+    """Kubernetes refused a request of Airflow: a right or a valid credential is missing."""
+
+    kind = "forbidden"
+
+
+class NameTakenError(FeastClusterError):
+    """Something that is not ours already has the name that the Job would get."""
+
+    kind = "name_taken"
+
+
+class DisruptedError(FeastTransientError):
+    """The pod was evicted, preempted or lost with its node."""
+
+    kind = "disrupted"
+
+
+class JobDeletedError(FeastTransientError):
+    """The Job was deleted before its outcome was seen."""
+
+    kind = "job_deleted"
+
+
+class InterruptedCommandError(FeastTransientError):
+    """The command was asked to stop (SIGTERM) before it had finished."""
+
+    kind = "interrupted"
+
+
+class ApiUnavailableError(FeastTransientError):
+    """The Kubernetes API did not answer."""
+
+    kind = "api_unavailable"
+
+
+class JobFailedError(FeastCommandError):
+    """The Job failed and left nothing that says why."""
+
+    kind = "job_failed"
+
+
+def _tree(cls: type[FeastError]) -> list[type[FeastError]]:
+    return [cls, *(leaf for sub in cls.__subclasses__() for leaf in _tree(sub))]
+
+
+ERRORS: dict[str, type[FeastError]] = {cls.kind: cls for cls in _tree(FeastError)}
+"""Every error class by its ``kind``."""

@@ -1,0 +1,76 @@
+"""What a finished command says of itself: the JSON that the runner leaves in the termination message."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+RESULT_SCHEMA = 1
+"""Version of the termination message; ``runner/feast_runner.py`` writes the same number."""
+
+
+class ViewTotals(NamedTuple):
+    """What was written of one feature view.
+
+    :param rows: rows written online, or ``None`` where the compute engine does not pass through the runner.
+    :param seconds: time spent on the view.
+    :param windows: how many windows were materialized.
+    """
+
+    rows: int | None
+    seconds: float
+    windows: int
+
+
+class CommandResult(NamedTuple):
+    """One command's own account of its end.
+
+    :param verdict: ``running``, ``succeeded``, ``failed`` or ``interrupted``.
+    :param kind: the ``kind`` of an error in :mod:`airflow_provider_feast.model.errors`, or "".
+    :param message: the reason of a failure, in Feast's words, or "".
+    :param exit_code: the process's exit code, or ``None`` while it runs.
+    :param feast: the version of Feast, or "".
+    :param started: ISO 8601, UTC.
+    :param finished: ISO 8601, UTC, or "".
+    :param views: totals per feature view, as far as they fit.
+    :param views_omitted: how many views did not fit into the termination message.
+    """
+
+    verdict: str
+    kind: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    feast: str = ""
+    started: str = ""
+    finished: str = ""
+    views: dict[str, ViewTotals] = {}
+    views_omitted: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of the termination message, verdict first."""
+        body = self._asdict()
+        body["views"] = {name: totals._asdict() for name, totals in self.views.items()}
+        return {"v": RESULT_SCHEMA, **body}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> CommandResult:
+        """Read :meth:`to_dict`'s object; fields of newer versions are ignored.
+
+        :raises KeyError, TypeError: when ``value`` is not such an object.
+        """
+        known = {key: value[key] for key in cls._fields if key in value}
+        known["verdict"] = value["verdict"]
+        known["views"] = {
+            name: ViewTotals(totals.get("rows"), float(totals.get("seconds", 0)), int(totals.get("windows", 0)))
+            for name, totals in (value.get("views") or {}).items()
+        }
+        return cls(**known)
+
+    @classmethod
+    def parse(cls, text: str | None) -> CommandResult | None:
+        """Read a termination message; ``None`` when it is not one of the runner's."""
+        try:
+            value = json.loads(text or "")
+            return cls.from_dict(value) if isinstance(value, dict) and "v" in value else None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None

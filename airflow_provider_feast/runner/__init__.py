@@ -1,0 +1,1 @@
+"""The one file that runs beside Feast inside a container."""

@@ -1,0 +1,1 @@
+"""Triggers that wait for a Job while its task is deferred."""
