@@ -61,7 +61,9 @@ class CommandResult(NamedTuple):
         known = {key: value[key] for key in cls._fields if key in value}
         known["verdict"] = value["verdict"]
         known["views"] = {
-            name: ViewTotals(totals.get("rows"), float(totals.get("seconds", 0)), int(totals.get("windows", 0)))
+            name: ViewTotals(
+                totals.get("rows"), float(totals.get("seconds", 0)), int(totals.get("windows", 0))
+            )
             for name, totals in (value.get("views") or {}).items()
         }
         return cls(**known)

@@ -1,0 +1,162 @@
+"""A Feast command as an argv list: checked values in, never a shell line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from airflow_provider_feast.model.errors import FeastDagError
+
+_SUBCOMMAND = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_VIEW = re.compile(r"[^\s\x00-\x1f-][^\s\x00-\x1f]*")
+
+SERVERS = frozenset(
+    {"serve", "serve_lineage", "serve_offline", "serve_registry", "serve_transformations"}
+) | {
+    "ui",
+    "listen",
+    "mcp",
+}
+"""Subcommands that serve until they are stopped; as a Job they would only run into their deadline."""
+
+MATERIALIZE = frozenset({"materialize", "materialize-incremental"})
+"""Subcommands that write the online store."""
+
+
+class FeastCommand(NamedTuple):
+    """One Feast command line, without ``feast`` and without its global options.
+
+    :param subcommand: e.g. ``apply``.
+    :param arguments: what follows it, one string each, handed over without a shell.
+    """
+
+    subcommand: str
+    arguments: Sequence[str] = ()
+
+    @property
+    def argv(self) -> list[str]:
+        """The subcommand and its arguments."""
+        return [self.subcommand, *self.arguments]
+
+    @classmethod
+    def apply(
+        cls, *, skip_source_validation: bool = False, skip_feature_view_validation: bool = False
+    ) -> FeastCommand:
+        """``feast apply``."""
+        return cls("apply", _skips(skip_source_validation, skip_feature_view_validation))
+
+    @classmethod
+    def plan(
+        cls, *, skip_source_validation: bool = False, skip_feature_view_validation: bool = False
+    ) -> FeastCommand:
+        """``feast plan``."""
+        return cls("plan", _skips(skip_source_validation, skip_feature_view_validation))
+
+    @classmethod
+    def materialize(
+        cls, start: str, end: str, *, feature_views: Iterable[str] = (), version: str | None = None
+    ) -> FeastCommand:
+        """``feast materialize START END``.
+
+        :param start: ISO 8601, UTC, inclusive.
+        :param end: ISO 8601, UTC, inclusive (Feast reads both ends).
+        :param feature_views: names; none means all of the registry.
+        :param version: a version of exactly one feature view, e.g. ``v2``.
+        """
+        return cls("materialize", [start, end, *_views(feature_views), *_version(version)])
+
+    @classmethod
+    def materialize_incremental(
+        cls, end: str, *, feature_views: Iterable[str] = (), version: str | None = None
+    ) -> FeastCommand:
+        """``feast materialize-incremental END``; parameters as for :meth:`materialize`."""
+        return cls("materialize-incremental", [end, *_views(feature_views), *_version(version)])
+
+    @classmethod
+    def teardown(cls) -> FeastCommand:
+        """``feast teardown``."""
+        return cls("teardown")
+
+    @classmethod
+    def read(cls, value: Any, name: str = "command") -> FeastCommand:
+        """Check what a DAG author gave as a command.
+
+        :param value: a list of strings, or a :class:`FeastCommand`.
+        :param name: the parameter's name, for the message.
+        :raises FeastDagError: when it is not a command that a Job can run.
+        """
+        if isinstance(value, str):
+            raise FeastDagError(
+                f"{name} is the text {value!r}, but no shell runs here that could split it",
+                remedy=f"give a list, one string per argument: {name}={value.split()!r}",
+            )
+        if isinstance(value, FeastCommand):
+            value = value.argv
+        if not isinstance(value, (list, tuple)) or not value:
+            raise FeastDagError(
+                f"{name} must be a list like ['materialize', '2026-01-01T00:00:00', …], not {value!r}",
+                remedy="start the list with a Feast subcommand",
+            )
+        for index, item in enumerate(value):
+            if not isinstance(item, str) or "\x00" in item:
+                raise FeastDagError(
+                    f"{name}[{index}] is {item!r}; every argument must be text without NUL characters",
+                    remedy="convert it with str(), and write dates as ISO 8601",
+                )
+        return cls._checked(list(value), name)
+
+    @classmethod
+    def _checked(cls, argv: list[str], name: str) -> FeastCommand:
+        subcommand = argv[0]
+        if subcommand == "feast":
+            raise FeastDagError(f"{name} starts with 'feast'", remedy=f"leave it out: {name}={argv[1:]!r}")
+        if subcommand.startswith("-"):
+            raise FeastDagError(
+                f"{name} starts with the option {subcommand!r}; the repository and configuration options are set here",
+                remedy="start with the subcommand; use configuration= and definitions= for -f and -c",
+            )
+        if not _SUBCOMMAND.fullmatch(subcommand):
+            raise FeastDagError(
+                f"{name} starts with {subcommand!r}, which cannot be a Feast subcommand",
+                remedy="see `feast --help` for the subcommands, e.g. apply, plan, materialize",
+            )
+        if subcommand in SERVERS:
+            raise FeastDagError(
+                f"{name}: `feast {subcommand}` is a server that never finishes",
+                remedy="run servers as a Deployment (the Feast operator does), and commands here",
+            )
+        return cls(subcommand, argv[1:])
+
+
+def check_feature_views(value: Any, name: str = "feature_views") -> list[str]:
+    """Check a list of feature view names.
+
+    :raises FeastDagError: when it is not a list of names.
+    """
+    if value is None:
+        return []
+    if isinstance(value, str) or not isinstance(value, (list, tuple, set, frozenset)):
+        raise FeastDagError(
+            f"{name} is {value!r}, not a list of names",
+            remedy=f"write {name}=['driver_stats', 'customer_profile']",
+        )
+    for item in value:
+        if not isinstance(item, str) or not _VIEW.fullmatch(item):
+            raise FeastDagError(
+                f"{name} holds {item!r}, which cannot be the name of a feature view",
+                remedy="names are text without blanks that does not start with '-'",
+            )
+    return list(value)
+
+
+def _skips(source: bool, view: bool) -> list[str]:
+    return ["--skip-source-validation"] * bool(source) + ["--skip-feature-view-validation"] * bool(view)
+
+
+def _views(names: Iterable[str]) -> list[str]:
+    return [part for name in check_feature_views(list(names)) for part in ("--views", name)]
+
+
+def _version(version: str | None) -> list[str]:
+    return ["--version", version] if version else []

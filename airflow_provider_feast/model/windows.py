@@ -1,0 +1,177 @@
+"""Windows of event time: half-open, UTC, aware; and how a run's own window is found."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from airflow_provider_feast.model.errors import FeastDagError
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_TICK = timedelta(microseconds=1)
+
+
+class Window(NamedTuple):
+    """A half-open interval ``[start, end)`` of event time.
+
+    :param start: aware, UTC, inclusive.
+    :param end: aware, UTC, exclusive.
+    """
+
+    start: datetime
+    end: datetime
+
+    @property
+    def feast_start(self) -> str:
+        """The start as Feast's command line takes it."""
+        return feast_instant(self.start)
+
+    @property
+    def feast_end(self) -> str:
+        """The end as Feast's command line takes it: Feast includes both ends, so 1 µs earlier."""
+        return feast_instant(self.end - _TICK)
+
+    def __str__(self) -> str:
+        return f"[{self.start.isoformat()}, {self.end.isoformat()})"
+
+
+class RunTimes(NamedTuple):
+    """What a DAG run knows of its time; each may be absent (``None``).
+
+    :param interval_start: the data interval's start.
+    :param interval_end: the data interval's end.
+    :param partition_date: the partition's date (Airflow ≥ 3.2, partitioned runs).
+    :param run_time: the logical date, or else the time the run was due.
+    """
+
+    interval_start: datetime | None = None
+    interval_end: datetime | None = None
+    partition_date: datetime | None = None
+    run_time: datetime | None = None
+
+
+def feast_instant(value: datetime) -> str:
+    """An instant as Feast's command line takes it: ISO 8601 in UTC without an offset (naive is UTC there)."""
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat()
+
+
+def parse_instant(value: Any, name: str) -> datetime:
+    """Read an instant.
+
+    :param value: an aware ``datetime``, or ISO 8601 text with an offset or ``Z``.
+    :param name: the parameter's name, for the message.
+    :raises FeastDagError: when it is no instant, or has no time zone.
+    """
+    instant = value
+    if isinstance(value, str):
+        try:
+            instant = datetime.fromisoformat(value.strip())
+        except ValueError as error:
+            raise FeastDagError(
+                f"{name}={value!r} is not a point in time ({error})",
+                remedy=f"write ISO 8601 with a time zone: {name}='2026-01-31T00:00:00+00:00'",
+            ) from error
+    if not isinstance(instant, datetime):
+        raise FeastDagError(
+            f"{name}={value!r} is not a point in time",
+            remedy=f"give a datetime with a time zone, or text: {name}='2026-01-31T00:00:00+00:00'",
+        )
+    if instant.tzinfo is None or instant.utcoffset() is None:
+        utc = instant.isoformat() + "+00:00"
+        raise FeastDagError(
+            f"{name}={instant.isoformat()!r} has no time zone. It could mean {utc} (UTC, as Feast reads it) "
+            "or that time on the clock of your team",
+            remedy=f"say which: {name}={utc!r} for UTC, or with your own offset such as +02:00",
+        )
+    return instant.astimezone(UTC)
+
+
+def parse_duration(value: Any, name: str) -> timedelta:
+    """Read a duration.
+
+    :param value: a ``timedelta``, a number of seconds, or text such as ``90m``, ``26h``, ``1d``.
+    :raises FeastDagError: when it is none of these, or is not longer than zero.
+    """
+    duration: timedelta | None = None
+    if isinstance(value, timedelta):
+        duration = value
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        duration = timedelta(seconds=value)
+    elif isinstance(value, str):
+        if match := _DURATION.fullmatch(value.strip().lower()):
+            duration = timedelta(**{_UNITS[match[2]]: float(match[1])})
+        elif value.strip().isdigit():
+            duration = timedelta(seconds=int(value))
+    if duration is None or duration <= timedelta(0):
+        raise FeastDagError(
+            f"{name}={value!r} is not a duration longer than zero",
+            remedy=f"give a timedelta, seconds, or text such as {name}='90m', '26h' or '1d'",
+        )
+    return duration
+
+
+def resolve_window(
+    start: Any = None, end: Any = None, *, lookback: timedelta | None = None, run: RunTimes = RunTimes()
+) -> Window:
+    """The window a run materializes.
+
+    In this order: ``start`` and ``end``; the data interval; the partition; ``lookback`` before the
+    run's time. What a run knows differs by how it came about: runs of a cron *trigger* timetable have
+    an interval of no length, manual and asset-triggered runs have none, partitioned runs have a date.
+
+    :param start: aware datetime or ISO 8601 text, or nothing.
+    :param end: as ``start``; alone, it needs ``lookback``.
+    :param lookback: how far to look back where the run has no interval.
+    :param run: what the DAG run knows.
+    :raises FeastDagError: when nothing gives a window longer than zero.
+    """
+    if start not in (None, "") or end not in (None, ""):
+        return _explicit(start, end, lookback)
+    first, last = run.interval_start, run.interval_end
+    if first is not None and last is not None and first < last:
+        return Window(first.astimezone(UTC), last.astimezone(UTC))
+    anchor = run.partition_date or last or run.run_time
+    if lookback is None or anchor is None:
+        raise FeastDagError(
+            _no_window(run),
+            remedy="set lookback= (for example timedelta(days=1)) on the operator or the connection, "
+            "give start= and end=, or use schedule=CronDataIntervalTimetable('@daily', timezone='UTC')",
+        )
+    anchor = anchor.astimezone(UTC)
+    if run.partition_date is not None:
+        return Window(anchor, anchor + lookback)
+    return Window(anchor - lookback, anchor)
+
+
+def _explicit(start: Any, end: Any, lookback: timedelta | None) -> Window:
+    if end in (None, ""):
+        raise FeastDagError("start= is given without end=", remedy="give both, or end= with lookback=")
+    last = parse_instant(end, "end")
+    if start in (None, ""):
+        if lookback is None:
+            raise FeastDagError("end= is given without start=", remedy="give both, or end= with lookback=")
+        return Window(last - lookback, last)
+    first = parse_instant(start, "start")
+    if first >= last:
+        how = "is the same as" if first == last else "is later than"
+        raise FeastDagError(
+            f"start={first.isoformat()} {how} end={last.isoformat()}: there is nothing in that window",
+            remedy="windows run from start (included) to end (excluded); make end later",
+        )
+    return Window(first, last)
+
+
+def _no_window(run: RunTimes) -> str:
+    if run.interval_end is not None:
+        return (
+            f"this run's data interval starts and ends at {run.interval_end.isoformat()}, so it has no length: "
+            'a schedule such as "@daily" is only a trigger and covers no interval'
+        )
+    if run.partition_date is not None:
+        return (
+            f"this run is for the partition {run.partition_date.isoformat()}, and nothing says how long a "
+            "partition is (lookback= does)"
+        )
+    return "this run has no data interval (a manual or asset-triggered run), so it has no window"
