@@ -79,7 +79,7 @@ def check_overrides(overrides: Any, our_labels: frozenset[str] = frozenset()) ->
     if not isinstance(overrides, dict):
         raise FeastDagError(
             f"job_overrides is {type(overrides).__name__}, not a mapping",
-            remedy="give a partial Job, e.g. {'spec': {'template': {'spec': {'priorityClassName': 'batch'}}}}",
+            remedy="give a partial Job, e.g. {'spec': {'template': {'spec': {'hostNetwork': False}}}}",
         )
     for path, why in _OURS.items():
         if _has(overrides, path):

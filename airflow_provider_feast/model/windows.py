@@ -42,14 +42,19 @@ class RunTimes(NamedTuple):
 
     :param interval_start: the data interval's start.
     :param interval_end: the data interval's end.
-    :param partition_date: the partition's date (Airflow ≥ 3.2, partitioned runs).
+    :param partition_date: where the partition starts (partitioned runs, Airflow ≥ 3.2).
+    :param partition_end: where it ends, when the timetable says so.
     :param run_time: the logical date, or else the time the run was due.
     """
 
     interval_start: datetime | None = None
     interval_end: datetime | None = None
     partition_date: datetime | None = None
+    partition_end: datetime | None = None
     run_time: datetime | None = None
+
+
+NO_TIMES = RunTimes()
 
 
 def feast_instant(value: datetime) -> str:
@@ -113,7 +118,7 @@ def parse_duration(value: Any, name: str) -> timedelta:
 
 
 def resolve_window(
-    start: Any = None, end: Any = None, *, lookback: timedelta | None = None, run: RunTimes = RunTimes()
+    start: Any = None, end: Any = None, *, lookback: timedelta | None = None, run: RunTimes = NO_TIMES
 ) -> Window:
     """The window a run materializes.
 
@@ -132,6 +137,8 @@ def resolve_window(
     first, last = run.interval_start, run.interval_end
     if first is not None and last is not None and first < last:
         return Window(first.astimezone(UTC), last.astimezone(UTC))
+    if run.partition_date is not None and run.partition_end is not None:
+        return Window(run.partition_date.astimezone(UTC), run.partition_end.astimezone(UTC))
     anchor = run.partition_date or last or run.run_time
     if lookback is None or anchor is None:
         raise FeastDagError(
@@ -166,7 +173,7 @@ def _explicit(start: Any, end: Any, lookback: timedelta | None) -> Window:
 def _no_window(run: RunTimes) -> str:
     if run.interval_end is not None:
         return (
-            f"this run's data interval starts and ends at {run.interval_end.isoformat()}, so it has no length: "
+            f"this run's data interval starts and ends at {run.interval_end.isoformat()} and has no length: "
             'a schedule such as "@daily" is only a trigger and covers no interval'
         )
     if run.partition_date is not None:

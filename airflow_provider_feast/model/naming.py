@@ -1,0 +1,98 @@
+"""Names, labels and digests: pure functions of the task instance, so that a retry finds its Job again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any, NamedTuple
+
+JOB_NAME_LENGTH = 57
+"""Longest Job name; the rest of 63 is for the suffix of an Indexed Job's pods (FACTS: 422 beyond)."""
+
+PREFIX = "airflow-provider-feast"
+MANAGED_BY = "airflow-provider-feast"
+
+L_NAME = "app.kubernetes.io/name"
+L_COMPONENT = "app.kubernetes.io/component"
+L_MANAGED_BY = "app.kubernetes.io/managed-by"
+L_FEATURE_STORE = f"{PREFIX}/feature-store"
+L_DAG = f"{PREFIX}/dag"
+L_TASK = f"{PREFIX}/task"
+L_KEY = f"{PREFIX}/task-key"
+L_EPOCH = f"{PREFIX}/epoch"
+OUR_LABELS = frozenset({L_NAME, L_COMPONENT, L_MANAGED_BY, L_FEATURE_STORE, L_DAG, L_TASK, L_KEY, L_EPOCH})
+
+A_RUN = f"{PREFIX}/run-id"
+A_TRY = f"{PREFIX}/try-number"
+A_COMMAND = f"{PREFIX}/command"
+A_CONFIG_DIGEST = f"{PREFIX}/configuration-digest"
+A_MANIFEST_DIGEST = f"{PREFIX}/manifest-digest"
+A_VERSION = f"{PREFIX}/provider-version"
+A_WINDOW = f"{PREFIX}/window"
+A_SECURITY = f"{PREFIX}/security-profile"
+A_CONCURRENCY = f"{PREFIX}/registry-concurrency"
+
+
+class TaskKey(NamedTuple):
+    """What makes a task instance itself, over all of its tries.
+
+    :param deployment: tells two Airflows apart that share a namespace, or "".
+    :param map_index: -1 for a task that is not mapped.
+    """
+
+    deployment: str
+    dag_id: str
+    task_id: str
+    run_id: str
+    map_index: int = -1
+
+    @property
+    def digest(self) -> str:
+        """40 hexadecimal digits; the value of the label by which Jobs are found."""
+        return digest(list(self))[:40]
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, the same for equal values."""
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def slug(text: str, length: int) -> str:
+    """The readable part of a name: lower-case letters, digits and single hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:length].strip("-")
+
+
+def job_name(subcommand: str, key: TaskKey, epoch: int, count: int) -> str:
+    """A Job's name: the same for the same task, epoch and count, so that the API server settles races.
+
+    :param epoch: which clearing of the task this is (0 for the first run).
+    :param count: how many Jobs this epoch had before.
+    """
+    tail = digest([*key, epoch, count])[:10]
+    head = f"feast-{slug(subcommand, 16)}"
+    readable = slug(f"{key.dag_id}-{key.task_id}", JOB_NAME_LENGTH - len(head) - len(tail) - 2)
+    return "-".join(part for part in (head, readable, tail) if part)
+
+
+def label_value(text: str) -> str:
+    """A valid label value that tells long or odd texts apart by a digest."""
+    if re.fullmatch(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", text):
+        return text
+    safe = re.sub(r"[^-A-Za-z0-9_.]+", "-", text)[:52].strip("-_.")
+    return f"{safe}-{digest(text)[:10]}".strip("-")
+
+
+def job_labels(subcommand: str, key: TaskKey, epoch: int, feature_store: str) -> dict[str, str]:
+    """The labels of a Job and its pods."""
+    return {
+        L_NAME: "feast",
+        L_COMPONENT: label_value(subcommand),
+        L_MANAGED_BY: MANAGED_BY,
+        L_FEATURE_STORE: label_value(feature_store),
+        L_DAG: label_value(key.dag_id),
+        L_TASK: label_value(key.task_id),
+        L_KEY: key.digest,
+        L_EPOCH: str(epoch),
+    }
