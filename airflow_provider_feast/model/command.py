@@ -113,7 +113,7 @@ class FeastCommand(NamedTuple):
             raise FeastDagError(f"{name} starts with 'feast'", remedy=f"leave it out: {name}={argv[1:]!r}")
         if subcommand.startswith("-"):
             raise FeastDagError(
-                f"{name} starts with the option {subcommand!r}; Feast's global options are set by the operator",
+                f"{name} starts with {subcommand!r}, but Feast's global options are set by the operator",
                 remedy="start with the subcommand; use configuration= and definitions= for -f and -c",
             )
         if not _SUBCOMMAND.fullmatch(subcommand):

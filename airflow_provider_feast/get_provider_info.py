@@ -1,0 +1,47 @@
+"""What Airflow learns of this provider without importing it (entry point ``apache_airflow_provider``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def get_provider_info() -> dict[str, Any]:
+    """The provider's metadata, as ``airflow/provider_info.schema.json`` describes it."""
+    from airflow_provider_feast import __version__  # noqa: PLC0415 (discovery must stay cheap)
+    from airflow_provider_feast.model.fields import FIELDS  # noqa: PLC0415
+
+    name = "Feast"
+    return {
+        "package-name": "airflow-provider-feast",
+        "name": name,
+        "description": "Run Feast commands as Kubernetes Jobs.",
+        "versions": [__version__],
+        "integrations": [
+            {"integration-name": name, "external-doc-url": "https://docs.feast.dev/", "tags": ["ai"]}
+        ],
+        "operators": [
+            {"integration-name": name, "python-modules": ["airflow_provider_feast.operators.feast"]}
+        ],
+        "sensors": [{"integration-name": name, "python-modules": ["airflow_provider_feast.sensors.feast"]}],
+        "hooks": [{"integration-name": name, "python-modules": ["airflow_provider_feast.hooks.feast"]}],
+        "triggers": [{"integration-name": name, "python-modules": ["airflow_provider_feast.triggers.feast"]}],
+        "connection-types": [
+            {
+                "connection-type": "feast",
+                "hook-class-name": "airflow_provider_feast.hooks.feast.FeastHook",
+                "hook-name": name,
+                "ui-field-behaviour": {
+                    "hidden-fields": ["host", "schema", "login", "password", "port", "extra"],
+                    "relabeling": {},
+                },
+                "conn-fields": {
+                    field.name: {
+                        "label": field.label,
+                        "schema": field.schema,
+                        "description": field.description,
+                    }
+                    for field in FIELDS
+                },
+            }
+        ],
+    }

@@ -1,0 +1,142 @@
+"""The fields of a `feast` connection: one table for the form, for reading it, and for the docs."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Field(NamedTuple):
+    """One field of the connection's form (a key of its ``extra``).
+
+    :param kind: ``string``, ``integer``, ``boolean``, ``json`` (an object) or ``text`` (several lines).
+    :param choices: the only values allowed, if there are such.
+    """
+
+    name: str
+    label: str
+    description: str
+    kind: str = "string"
+    choices: tuple[str, ...] = ()
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema Airflow's form takes."""
+        kind = self.kind if self.kind in ("integer", "boolean") else "string"
+        schema: dict[str, Any] = {"type": [kind, "null"]}
+        if self.choices:
+            schema["enum"] = [*self.choices, None]
+        if self.kind in ("json", "text"):
+            schema["format"] = "multiline"
+        return schema
+
+
+FIELDS: tuple[Field, ...] = (
+    Field(
+        "kubernetes_conn_id",
+        "Kubernetes connection",
+        "Connection of the cluster. Default kubernetes_default.",
+    ),
+    Field(
+        "namespace", "Namespace", "Where the Jobs run. Default: the Kubernetes connection's, else `default`."
+    ),
+    Field("feature_store", "Feature store", "Name on labels. Default: the connection id without `feast_`."),
+    Field(
+        "image",
+        "Image",
+        "Image with Python and Feast, e.g. quay.io/feastdev/feature-server:0.67.0 or a digest.",
+    ),
+    Field("image_pull_policy", "Pull policy", "When to pull.", choices=("IfNotPresent", "Always", "Never")),
+    Field("image_pull_secrets", "Pull secrets", "Names of Secrets in the namespace, separated by commas."),
+    Field("python", "Python in the image", "Interpreter that has Feast. Default python3."),
+    Field("config_map", "Configuration: ConfigMap", "ConfigMap that holds feature_store.yaml."),
+    Field("config_map_key", "Configuration: key", "Its key. Default feature_store.yaml."),
+    Field(
+        "configuration", "Configuration: inline", "feature_store.yaml itself, instead of a ConfigMap.", "text"
+    ),
+    Field(
+        "definitions_path",
+        "Definitions: path",
+        "Feature repository in the image, e.g. /opt/app/feature_repo.",
+    ),
+    Field(
+        "definitions_config_map", "Definitions: ConfigMap", "ConfigMap whose keys are the repository's files."
+    ),
+    Field("service_account", "Service account", "For the pods. Default: the namespace's `default`."),
+    Field(
+        "security_profile",
+        "Security profile",
+        "How locked down the pods are. Default restricted.",
+        choices=("restricted", "arbitrary-uid", "writable-root", "baseline", "privileged"),
+    ),
+    Field(
+        "run_as_user",
+        "User id",
+        "For profiles that fix one. Default 1001 (the feature-server image).",
+        "integer",
+    ),
+    Field(
+        "deadline_seconds",
+        "Deadline (s)",
+        "A Job is stopped after this many seconds. Default 21600.",
+        "integer",
+    ),
+    Field(
+        "backoff_limit",
+        "Retries in the Job",
+        "Pod failures a Job bears. Default 0: Airflow retries.",
+        "integer",
+    ),
+    Field("ttl_seconds", "Keep (s)", "A finished Job is kept this long. Default 86400.", "integer"),
+    Field(
+        "ttl_on_failure_seconds",
+        "Keep failed (s)",
+        "A failed Job is kept this long. Default 604800.",
+        "integer",
+    ),
+    Field(
+        "startup_timeout_seconds", "Start-up (s)", "How long a pod may take to start. Default 600.", "integer"
+    ),
+    Field("cpu_request", "CPU request", "Kubernetes quantity. Default 500m."),
+    Field("cpu_limit", "CPU limit", "Kubernetes quantity. Default 2."),
+    Field("memory_request", "Memory request", "Kubernetes quantity. Default 512Mi."),
+    Field("memory_limit", "Memory limit", "Kubernetes quantity. Default 2Gi."),
+    Field("tmp_size", "Size of /tmp", "Limit of the writable /tmp. Default 1Gi."),
+    Field(
+        "env",
+        "Environment",
+        'JSON object of variables for the pods, e.g. {"AWS_REGION": "eu-west-1"}.',
+        "json",
+    ),
+    Field(
+        "env_from",
+        "Environment from",
+        "ConfigMaps and Secrets: `configmap/a, secret/b`, separated by commas.",
+    ),
+    Field("http_proxy", "HTTP proxy", "Sets HTTP_PROXY and http_proxy."),
+    Field("https_proxy", "HTTPS proxy", "Sets HTTPS_PROXY and https_proxy."),
+    Field("no_proxy", "No proxy", "Sets NO_PROXY and no_proxy."),
+    Field("ca_bundle_config_map", "CA bundle: ConfigMap", "ConfigMap with a PEM bundle to trust."),
+    Field("ca_bundle_key", "CA bundle: key", "Its key. Default ca-bundle.crt."),
+    Field(
+        "istio_injection",
+        "Istio sidecar",
+        "Let Istio inject its sidecar. Default no: it keeps Jobs alive.",
+        "boolean",
+    ),
+    Field("lookback", "Lookback", "Window of runs without a data interval, e.g. 1d, 26h, 90m."),
+    Field("command_mode", "Command mode", "runner (default) or plain Feast CLI.", choices=("runner", "cli")),
+    Field("fast_start", "Fast start", "Skip typeguard's checks while Feast loads. Default yes.", "boolean"),
+    Field(
+        "concurrency",
+        "Registry writers",
+        "Who may write at once: one per `registry` (files), per `view` (SQL), or `none` (no lock). "
+        "Written on each Job; this version takes no lock.",
+        choices=("registry", "view", "none"),
+    ),
+    Field("deployment_id", "Airflow deployment", "Tells two Airflows apart that share a namespace."),
+    Field("pod_options", "Pod options", "JSON object of KubernetesJobOperator keywords.", "json"),
+    Field("job_overrides", "Job overrides", "JSON object: a partial Job, merged last.", "json"),
+)
+"""Every field, in the order of the form."""
+
+FIELD_NAMES = frozenset(field.name for field in FIELDS)
