@@ -1,0 +1,209 @@
+"""Who a request comes from, and what RBAC lets them do."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from airflow_provider_feast.sandbox import resources, status
+from airflow_provider_feast.sandbox.shapes import Obj
+from airflow_provider_feast.sandbox.store import Store
+
+ADMIN_GROUP = "system:masters"
+ANYONE = ("selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews")
+
+
+@dataclass(frozen=True)
+class User:
+    """An authenticated caller."""
+
+    name: str
+    groups: tuple[str, ...]
+    uid: str = ""
+
+    @property
+    def is_admin(self) -> bool:
+        return ADMIN_GROUP in self.groups
+
+
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+ADMIN = User("sandbox-admin", (ADMIN_GROUP, "system:authenticated"))
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What somebody wants to do."""
+
+    verb: str
+    group: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+
+
+class Tokens:
+    """Bearer tokens: the admin's, and those of service accounts."""
+
+    def __init__(self, store: Store, admin: str) -> None:
+        self._store = store
+        self._admin = admin
+        self._accounts: dict[str, tuple[str, str, str]] = {}
+
+    def issue(self, account: Obj) -> str:
+        """A new token of a service account; it dies with the account."""
+        token = f"sa-{secrets.token_urlsafe(24)}"
+        meta = account["metadata"]
+        self._accounts[token] = (meta["namespace"], meta["name"], meta["uid"])
+        return token
+
+    def user(self, header: str | None) -> User:
+        """The caller behind an Authorization header; 401 for a bad token."""
+        if not header:
+            return ANONYMOUS
+        kind, _, token = header.partition(" ")
+        if kind.lower() != "bearer":
+            raise status.unauthorized()
+        if secrets.compare_digest(token.encode(), self._admin.encode()):
+            return ADMIN
+        namespace, name, uid = self._accounts.get(token, ("", "", ""))
+        found = self._store.get(resources.SERVICEACCOUNTS.key, namespace, name)
+        if found is None or found["metadata"]["uid"] != uid:
+            raise status.unauthorized()
+        return service_account(namespace, name, uid)
+
+
+def service_account(namespace: str, name: str, uid: str = "") -> User:
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
+    return User(f"system:serviceaccount:{namespace}:{name}", groups, uid)
+
+
+class Authorizer:
+    """Evaluates Roles and ClusterRoles through their bindings."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def allows(self, user: User, wanted: Attributes) -> bool:
+        if user.is_admin:
+            return True
+        if wanted.path:
+            return user != ANONYMOUS and wanted.verb == "get"
+        if wanted.resource in ANYONE and user != ANONYMOUS:
+            return True
+        return any(_grants(rule, wanted) for rule in self.rules(user, wanted.namespace))
+
+    def require(self, user: User, wanted: Attributes) -> None:
+        """403, worded as the real server words it."""
+        if self.allows(user, wanted):
+            return
+        if wanted.path:
+            message = f'forbidden: User "{user.name}" cannot {wanted.verb} path "{wanted.path}"'
+            raise status.ApiError(403, "Forbidden", message, {})
+        resource = f"{wanted.resource}/{wanted.subresource}" if wanted.subresource else wanted.resource
+        scope = f'in the namespace "{wanted.namespace}"' if wanted.namespace else "at the cluster scope"
+        why = (
+            f'User "{user.name}" cannot {wanted.verb} resource "{resource}" '
+            f'in API group "{wanted.group}" {scope}'
+        )
+        raise status.forbidden(wanted.group, wanted.resource, wanted.name, why)
+
+    def rules(self, user: User, namespace: str) -> Iterator[Obj]:
+        """The rules that apply to a user in a namespace ("" is the cluster scope)."""
+        for binding in self._store.objects(resources.CLUSTERROLEBINDINGS.key):
+            if _is_subject(user, binding, ""):
+                yield from self._role(binding["roleRef"], "")
+        if not namespace:
+            return
+        for binding in self._store.objects(resources.ROLEBINDINGS.key, namespace):
+            if _is_subject(user, binding, namespace):
+                yield from self._role(binding["roleRef"], namespace)
+
+    def _role(self, reference: Obj, namespace: str) -> list[Obj]:
+        if reference["kind"] == "ClusterRole":
+            found = self._store.get(resources.CLUSTERROLES.key, "", reference["name"])
+        else:
+            found = self._store.get(resources.ROLES.key, namespace, reference["name"])
+        return (found or {}).get("rules") or []
+
+
+def _is_subject(user: User, binding: Obj, namespace: str) -> bool:
+    for subject in binding.get("subjects") or ():
+        if subject["kind"] == "User" and subject["name"] == user.name:
+            return True
+        if subject["kind"] == "Group" and subject["name"] in user.groups:
+            return True
+        if subject["kind"] == "ServiceAccount":
+            account = service_account(subject.get("namespace") or namespace, subject["name"])
+            if account.name == user.name:
+                return True
+    return False
+
+
+def _grants(rule: Obj, wanted: Attributes) -> bool:
+    verbs, groups = rule.get("verbs") or (), rule.get("apiGroups") or ()
+    if not {wanted.verb, "*"} & set(verbs) or not {wanted.group, "*"} & set(groups):
+        return False
+    full = f"{wanted.resource}/{wanted.subresource}" if wanted.subresource else wanted.resource
+    patterns = {full, "*"} | ({f"*/{wanted.subresource}"} if wanted.subresource else set())
+    if not patterns & set(rule.get("resources") or ()):
+        return False
+    names = rule.get("resourceNames") or ()
+    return not names or wanted.name in names
+
+
+CLUSTER_ROLES: tuple[Obj, ...] = (
+    {
+        "metadata": {"name": "cluster-admin"},
+        "rules": [
+            {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
+            {"nonResourceURLs": ["*"], "verbs": ["*"]},
+        ],
+    },
+    {
+        "metadata": {"name": "admin"},
+        "rules": [{"apiGroups": ["", "batch", "coordination.k8s.io"], "resources": ["*"], "verbs": ["*"]}],
+    },
+    {
+        "metadata": {"name": "edit"},
+        "rules": [
+            {
+                "apiGroups": ["", "batch", "coordination.k8s.io"],
+                "resources": [
+                    *(
+                        "pods",
+                        "pods/log",
+                        "pods/eviction",
+                        "configmaps",
+                        "secrets",
+                        "serviceaccounts",
+                        "events",
+                    ),
+                    *("persistentvolumeclaims", "jobs", "jobs/status", "leases"),
+                ],
+                "verbs": ["*"],
+            }
+        ],
+    },
+    {
+        "metadata": {"name": "view"},
+        "rules": [
+            {
+                "apiGroups": ["", "batch"],
+                "resources": [
+                    *(
+                        "pods",
+                        "pods/log",
+                        "pods/status",
+                        "configmaps",
+                        "serviceaccounts",
+                        "events",
+                        "namespaces",
+                    ),
+                    *("persistentvolumeclaims", "jobs", "jobs/status"),
+                ],
+                "verbs": ["get", "list", "watch"],
+            }
+        ],
+    },
+)

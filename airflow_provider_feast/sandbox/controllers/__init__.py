@@ -1,0 +1,1 @@
+"""The loops that make the cluster what its objects say."""

@@ -1,0 +1,1 @@
+"""The node: schedules pods and runs their containers as local processes."""

@@ -1,0 +1,161 @@
+"""The HTTP server: authenticates, authorizes, dispatches verbs, and words refusals."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web  # noqa: TID253 - the server is aiohttp
+
+from airflow_provider_feast.sandbox import discovery, status
+from airflow_provider_feast.sandbox.audit import Entry
+from airflow_provider_feast.sandbox.authz import Attributes
+from airflow_provider_feast.sandbox.cluster import Cluster
+from airflow_provider_feast.sandbox.faults import Rule
+from airflow_provider_feast.sandbox.shapes import Obj
+from airflow_provider_feast.sandbox.store import encode
+from airflow_provider_feast.sandbox.web import control, reading, writing
+from airflow_provider_feast.sandbox.web.podapi import serve_log
+from airflow_provider_feast.sandbox.web.route import Target, resolve
+
+_BODY_LIMIT = 8 * 1024 * 1024
+TOKEN_PREFIX = "/as/"  # noqa: S105 - a path
+_HEALTH = ("/healthz", "/livez", "/readyz")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request, with the credentials that may be part of its path.
+
+    kubectl sends no bearer token over plain HTTP, so the kubeconfig's server URL carries one: `/as/TOKEN`.
+    """
+
+    request: web.Request
+    path: str
+    authorization: str | None
+
+    @classmethod
+    def of(cls, request: web.Request) -> "Call":
+        given = request.headers.get("Authorization")
+        if not request.path.startswith(TOKEN_PREFIX):
+            return cls(request, request.path, given)
+        token, _, rest = request.path.removeprefix(TOKEN_PREFIX).partition("/")
+        return cls(request, f"/{rest}", given or f"Bearer {token}")
+
+
+class HttpApi:
+    """Serves one cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.watches: set[reading.Watch] = set()
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=_BODY_LIMIT)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        return app
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path.startswith(control.PREFIX):
+            return await control.handle(self._cluster, self.watches, request)
+        call = Call.of(request)
+        fault = self._cluster.faults.match(request.method, call.path)
+        entry = self._cluster.audit.entry(request.method, call.path)
+        code = 500
+        try:
+            if fault is not None:
+                await self._disturb(fault, call, entry)
+            response = await self._serve(call, entry)
+            code = response.status
+        except status.ApiError as error:
+            code = error.code
+            response = _json(error.to_status(), error.code)
+            if error.code == 429:
+                response.headers["Retry-After"] = "1"
+        finally:
+            entry.close(code)
+        return response
+
+    async def _disturb(self, rule: Rule, call: Call, entry: Entry) -> None:
+        await rule.delay()
+        if rule.kind == "reset":
+            if call.request.transport is not None:
+                call.request.transport.abort()
+            raise ConnectionResetError("a fault rule reset this connection")
+        if rule.kind == "after":
+            await self._serve(call, entry)
+        if rule.code:
+            raise rule.error()
+
+    async def _serve(self, call: Call, entry: Entry) -> web.StreamResponse:
+        user = self._cluster.tokens.user(call.authorization)
+        entry.user = user.name
+        plain = self._plain(call.path)
+        if plain is not None:
+            if call.path not in (*_HEALTH, "/version", "/version/"):
+                wanted = Attributes(call.request.method.lower(), path=call.path)
+                self._cluster.authorizer.require(user, wanted)
+            return plain
+        query = dict(call.request.query)
+        target = resolve(self._cluster.registry, call.request.method, call.path, query)
+        entry.about(target)
+        self._cluster.authorizer.require(user, _attributes(target))
+        if target.subresource == "log":
+            return await serve_log(self._cluster, target, call.request, query)
+        if target.verb == "watch":
+            return await self._watch(call.request, target, query)
+        if target.verb in {"get", "list"}:
+            return self._read(call.request, target, query)
+        return await writing.write(self._cluster, user, target, call.request, query)
+
+    def _plain(self, path: str) -> web.Response | None:
+        """Version, health, discovery."""
+        registry = self._cluster.registry
+        parts = [part for part in path.split("/") if part]
+        fixed: dict[str, Callable[[], Obj]] = {
+            "/version": lambda: discovery.VERSION,
+            "/api": lambda: discovery.core_versions(self._cluster.address),
+            "/apis": lambda: discovery.groups(registry),
+            "/openapi/v3": lambda: discovery.openapi_index(registry),
+        }
+        if path in _HEALTH:
+            return web.Response(text="ok")
+        known = "/" + "/".join(parts)
+        if known in fixed:
+            return _json(fixed[known]())
+        if parts == ["api", "v1"]:
+            return _json(discovery.resource_list(registry, "", "v1"))
+        if parts[:1] == ["apis"] and len(parts) in {2, 3} and parts[1] in registry.groups():
+            if len(parts) == 2:
+                return _json({"kind": "APIGroup", "apiVersion": "v1", **discovery.group(registry, parts[1])})
+            if parts[2] in registry.versions(parts[1]):
+                return _json(discovery.resource_list(registry, parts[1], parts[2]))
+        if parts[:2] == ["openapi", "v3"] and len(parts) in {4, 5}:
+            group, version = ("", parts[3]) if parts[2] == "api" else (parts[3], parts[-1])
+            return _json(discovery.openapi(registry, group, version))
+        return None
+
+    def _read(self, request: web.Request, target: Target, query: dict[str, str]) -> web.Response:
+        shape = reading.Shape.of(target.resource, request.headers.get("Accept", ""), query)
+        if target.verb == "list":
+            return _json(reading.list_objects(self._cluster.store, target, query, shape))
+        found = self._cluster.api.get(target.resource, target.namespace, target.name)
+        return _json(shape.one(found))
+
+    async def _watch(self, request: web.Request, target: Target, query: dict[str, str]) -> web.StreamResponse:
+        shape = reading.Shape.of(target.resource, request.headers.get("Accept", ""), query)
+        watch = reading.Watch(self._cluster.store, target, query, shape)
+        self.watches.add(watch)
+        try:
+            return await reading.serve_watch(request, watch, self._cluster.store)
+        finally:
+            self.watches.discard(watch)
+
+
+def _attributes(target: Target) -> Attributes:
+    resource = target.resource
+    namespace = target.name if resource.kind == "Namespace" else target.namespace
+    sub = target.subresource
+    return Attributes(target.verb, resource.group, resource.plural, sub, namespace, target.name)
+
+
+def _json(obj: Obj, code: int = 200) -> web.Response:
+    return web.Response(body=encode(obj), status=code, content_type="application/json")

@@ -1,0 +1,78 @@
+"""What pods and service accounts have beyond the usual verbs: logs, eviction, tokens."""
+
+from datetime import timedelta
+
+from aiohttp import web  # noqa: TID253 - the server is aiohttp
+
+from airflow_provider_feast.sandbox import clock, status
+from airflow_provider_feast.sandbox.admission.decode import parse_body
+from airflow_provider_feast.sandbox.api import Options
+from airflow_provider_feast.sandbox.cluster import Cluster
+from airflow_provider_feast.sandbox.pods.logs import LogQuery
+from airflow_provider_feast.sandbox.shapes import Obj
+from airflow_provider_feast.sandbox.web.route import Target, truthy
+
+
+async def serve_log(
+    cluster: Cluster, target: Target, request: web.Request, query: dict[str, str]
+) -> web.StreamResponse:
+    """`pods/NAME/log`."""
+    pod = cluster.api.get(target.resource, target.namespace, target.name)
+    wanted = _log_query(query)
+    headers = {"Content-Type": "text/plain"}
+    if not pod["spec"].get("nodeName"):
+        return web.Response(headers=headers)
+    log = cluster.kubelet.log(pod, query.get("container", ""), previous=truthy(query.get("previous")))
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
+    try:
+        async for chunk in log.read(wanted):
+            await response.write(chunk)
+    except ConnectionResetError:
+        return response
+    await response.write_eof()
+    return response
+
+
+def _log_query(query: dict[str, str]) -> LogQuery:
+    try:
+        since = clock.parse_stamp(query["sinceTime"]) if query.get("sinceTime") else None
+        if query.get("sinceSeconds"):
+            since = clock.now() - timedelta(seconds=int(query["sinceSeconds"]))
+        return LogQuery(
+            follow=truthy(query.get("follow")),
+            since=since,
+            tail=int(query["tailLines"]) if query.get("tailLines") else None,
+            timestamps=truthy(query.get("timestamps")),
+            limit_bytes=int(query["limitBytes"]) if query.get("limitBytes") else None,
+        )
+    except ValueError as error:
+        raise status.bad_request(f"a log option cannot be read: {error}") from error
+
+
+def create_subresource(cluster: Cluster, target: Target, raw: bytes, options: Options) -> Obj:
+    """Eviction of a pod, or a token of a service account."""
+    found = cluster.api.get(target.resource, target.namespace, target.name)
+    if target.subresource == "token":
+        return _token(cluster, found, raw)
+    if target.subresource != "eviction":
+        raise status.method_not_allowed()
+    body = parse_body("Eviction", raw) if raw else {}
+    grace = (body.get("deleteOptions") or {}).get("gracePeriodSeconds")
+    if not options.dry_run:
+        reason = ("EvictionByEvictionAPI", "Eviction API: evicting")
+        cluster.evict(target.namespace, target.name, reason, grace)
+    return status.success() | {"code": 201}
+
+
+def _token(cluster: Cluster, account: Obj, raw: bytes) -> Obj:
+    body = parse_body("TokenRequest", raw)
+    seconds = (body.get("spec") or {}).get("expirationSeconds") or 3600
+    ends = clock.stamp(clock.now() + timedelta(seconds=seconds))
+    return {
+        "kind": "TokenRequest",
+        "apiVersion": "authentication.k8s.io/v1",
+        "metadata": {"name": account["metadata"]["name"], "namespace": account["metadata"]["namespace"]},
+        "spec": {"audiences": ["sandbox"], "expirationSeconds": seconds},
+        "status": {"token": cluster.tokens.issue(account), "expirationTimestamp": ends},
+    }

@@ -1,0 +1,245 @@
+"""Lists and watches."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web  # noqa: TID253 - the server is aiohttp
+
+from airflow_provider_feast.sandbox import status, tables
+from airflow_provider_feast.sandbox.resources import Resource
+from airflow_provider_feast.sandbox.selectors import Predicate, both, field_predicate, label_predicate
+from airflow_provider_feast.sandbox.shapes import Obj
+from airflow_provider_feast.sandbox.store import Change, Store, encode
+from airflow_provider_feast.sandbox.web.route import Target, truthy
+
+_BOOKMARK_SECONDS = 60.0
+_DEFAULT_TIMEOUT = 1800.0
+_BATCH = 200
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How the client wants objects: as they are, as table rows, or only their metadata."""
+
+    kind: str
+    table: bool = False
+    partial: bool = False
+    include: str = "Metadata"
+
+    @classmethod
+    def of(cls, resource: Resource, accept: str, query: dict[str, str]) -> "Shape":
+        first = accept.split(",", maxsplit=1)[0]
+        include = query.get("includeObject", "Metadata")
+        partial = "as=PartialObjectMetadata" in first
+        return cls(resource.kind, "as=Table" in first, partial, include)
+
+    def one(self, obj: Obj, *, header: bool = True) -> Obj:
+        if self.table:
+            meta = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
+            return tables.table(self.kind, [obj], meta, include=self.include, header=header)
+        return _partial(obj) if self.partial else obj
+
+    def many(self, resource: Resource, objects: list[Obj], meta: Obj) -> Obj:
+        if self.table:
+            return tables.table(self.kind, objects, meta, include=self.include)
+        if self.partial:
+            kind = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
+            return {**kind, "metadata": meta, "items": [_partial(obj) for obj in objects]}
+        items = [{k: v for k, v in obj.items() if k not in {"kind", "apiVersion"}} for obj in objects]
+        if resource.custom:
+            items = objects
+        kind = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version}
+        return {**kind, "metadata": meta, "items": items}
+
+
+def _partial(obj: Obj) -> Obj:
+    kind = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
+    return {**kind, "metadata": obj["metadata"]}
+
+
+def predicate(target: Target, query: dict[str, str]) -> Predicate | None:
+    fields = query.get("fieldSelector", "")
+    if target.name:
+        fields = ",".join(filter(None, [fields, f"metadata.name={target.name}"]))
+    return both(
+        label_predicate(query.get("labelSelector", "")), field_predicate(target.resource.plural, fields)
+    )
+
+
+def list_objects(store: Store, target: Target, query: dict[str, str], shape: Shape) -> Obj:
+    """A list, in pages when the client sets a limit."""
+    wanted = predicate(target, query)
+    after, version = _continue(query.get("continue", ""), store)
+    limit = _number(query, "limit")
+    found = store.objects(target.resource.key, target.namespace)
+    if wanted is not None:
+        found = [obj for obj in found if wanted(obj)]
+    if after is not None:
+        found = [obj for obj in found if _position(obj) > after]
+    meta: Obj = {"resourceVersion": str(version)}
+    if limit and len(found) > limit:
+        meta["continue"] = _token(version, found[limit - 1])
+        meta["remainingItemCount"] = len(found) - limit
+        found = found[:limit]
+    return shape.many(target.resource, found, meta)
+
+
+def _position(obj: Obj) -> tuple[str, str]:
+    return (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+
+
+def _token(version: int, last: Obj) -> str:
+    return base64.urlsafe_b64encode(json.dumps([version, *_position(last)]).encode()).decode()
+
+
+def _continue(token: str, store: Store) -> tuple[tuple[str, str] | None, int]:
+    if not token:
+        return None, store.version
+    try:
+        version, namespace, name = json.loads(base64.urlsafe_b64decode(token))
+    except ValueError:
+        raise status.bad_request("continue key is not valid: it was not issued by this server") from None
+    return (namespace, name), version
+
+
+def _number(query: dict[str, str], key: str) -> int:
+    try:
+        return int(query.get(key) or 0)
+    except ValueError:
+        raise status.bad_request(f"{key} must be a whole number, not {query[key]!r}") from None
+
+
+class Watch:
+    """One watch: what a client asked for, and the changes that wait to be sent."""
+
+    def __init__(self, store: Store, target: Target, query: dict[str, str], shape: Shape) -> None:
+        self._store = store
+        self.target = target
+        self._query = query
+        self._shape = shape
+        self._wanted = predicate(target, query)
+        self._waiting: list[Change] = []
+        self._more = asyncio.Event()
+        self._header = True
+        self._sent = 0
+        self.cut = asyncio.Event()
+
+    def notice(self, change: Change) -> None:
+        if not self.target.namespace or change.namespace == self.target.namespace:
+            self._waiting.append(change)
+            self._more.set()
+
+    def first(self) -> list[bytes]:
+        """Events before live ones: the state (no version, or 0) or what happened since a version.
+
+        Raises:
+            ApiError: 410 when the version is too old.
+        """
+        asked = self._query.get("resourceVersion") or ""
+        initial = truthy(self._query.get("sendInitialEvents"))
+        self._sent = self._store.version
+        if asked in {"", "0"} or initial:
+            found = self._store.objects(self.target.resource.key, self.target.namespace)
+            lines = [self._line("ADDED", obj, None) for obj in found if self._selects(obj)]
+            if initial:
+                lines.append(self._bookmark({"k8s.io/initial-events-end": "true"}))
+            return lines
+        try:
+            version = int(asked)
+        except ValueError:
+            cause = status.wrong("resourceVersion", asked, "strconv.ParseUint: parsing: invalid syntax")
+            raise status.invalid("meta.k8s.io", "ListOptions", "", [cause]) from None
+        changes = self._store.since(self.target.resource.key, version)
+        mine = [c for c in changes if not self.target.namespace or c.namespace == self.target.namespace]
+        return [line for line in map(self._event, mine) if line]
+
+    def _selects(self, obj: Obj) -> bool:
+        return self._wanted is None or self._wanted(obj)
+
+    def _event(self, change: Change) -> bytes:
+        """The line of a change; empty when the client did not select it."""
+        now = change.type != "DELETED" and self._selects(change.obj)
+        before = change.before is not None and self._selects(change.before)
+        if now:
+            return self._line("MODIFIED" if before else "ADDED", change.obj, change)
+        return self._line("DELETED", change.obj, change) if before else b""
+
+    def _line(self, kind: str, obj: Obj, change: Change | None) -> bytes:
+        if self._shape.table or self._shape.partial:
+            body = encode(self._shape.one(obj, header=self._header))
+            self._header = False
+        else:
+            body = change.encoded() if change is not None else encode(obj)
+        return b'{"type":"' + kind.encode() + b'","object":' + body + b"}\n"
+
+    def _bookmark(self, annotations: dict[str, str] | None = None) -> bytes:
+        meta: dict[str, Any] = {"resourceVersion": str(self._sent)}
+        if annotations:
+            meta["annotations"] = annotations
+        obj = {
+            "kind": self.target.resource.kind,
+            "apiVersion": self.target.resource.api_version,
+            "metadata": meta,
+        }
+        return b'{"type":"BOOKMARK","object":' + encode(obj) + b"}\n"
+
+    async def stream(self, write: Callable[[bytes], Any]) -> None:
+        """Send changes as they come until the timeout, or until the watch is cut."""
+        loop = asyncio.get_running_loop()
+        timeout = float(_number(self._query, "timeoutSeconds") or _DEFAULT_TIMEOUT)
+        ends = loop.time() + timeout
+        bookmarks = truthy(self._query.get("allowWatchBookmarks"))
+        bookmark_at = loop.time() + min(_BOOKMARK_SECONDS, max(timeout - 1.0, 0.5))
+        while not self.cut.is_set():
+            if self._waiting:
+                await self._flush(write)
+                continue
+            self._more.clear()
+            wait = min(ends, bookmark_at) - loop.time()
+            try:
+                await asyncio.wait_for(self._more.wait(), max(wait, 0.0))
+            except TimeoutError:
+                if loop.time() >= ends:
+                    return
+                if bookmarks:
+                    await write(self._bookmark())
+                bookmark_at = loop.time() + _BOOKMARK_SECONDS
+
+    async def _flush(self, write: Callable[[bytes], Any]) -> None:
+        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+        lines = b"".join(map(self._event, batch))
+        self._sent = batch[-1].version
+        if lines:
+            await write(lines)
+
+    def stop(self) -> None:
+        """End the stream at once (a fault, or the server stops)."""
+        self.cut.set()
+        self._more.set()
+
+
+async def serve_watch(request: web.Request, watch: Watch, store: Store) -> web.StreamResponse:
+    """Answer a watch request."""
+    unsubscribe = store.subscribe(watch.target.resource.key, watch.notice)
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    try:
+        try:
+            lines = watch.first()
+        except status.ApiError as error:
+            if error.code != 410:
+                raise
+            lines = [b'{"type":"ERROR","object":' + encode(error.to_status()) + b"}\n"]
+            watch.cut.set()
+        await response.prepare(request)
+        if lines:
+            await response.write(b"".join(lines))
+        await watch.stream(response.write)
+    except (ConnectionResetError, asyncio.CancelledError):
+        return response
+    finally:
+        unsubscribe()
+    return response

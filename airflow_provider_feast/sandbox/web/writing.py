@@ -1,0 +1,106 @@
+"""Creates, updates, patches and deletes."""
+
+import json
+from typing import Any
+
+import yaml
+from aiohttp import web  # noqa: TID253 - the server is aiohttp
+
+from airflow_provider_feast.sandbox import deletion, patch, resources, reviews, status
+from airflow_provider_feast.sandbox.admission.decode import WARN, parse_body
+from airflow_provider_feast.sandbox.api import Options
+from airflow_provider_feast.sandbox.authz import User
+from airflow_provider_feast.sandbox.cluster import Cluster
+from airflow_provider_feast.sandbox.deletion import DeleteOptions
+from airflow_provider_feast.sandbox.shapes import Obj
+from airflow_provider_feast.sandbox.store import encode
+from airflow_provider_feast.sandbox.web import podapi, reading
+from airflow_provider_feast.sandbox.web.route import Target
+
+_REVIEWS = frozenset({*resources.ACCESS_REVIEWS, resources.SELF_REVIEW})
+
+
+async def write(
+    cluster: Cluster, user: User, target: Target, request: web.Request, query: dict[str, str]
+) -> web.Response:
+    """Answer a request that changes something."""
+    options = Options(_dry_run(query.get("dryRun")), query.get("fieldValidation") or WARN)
+    code, obj = 200, {}
+    raw = await request.read()
+    if target.verb == "create":
+        code, obj = 201, _create(cluster, user, target, raw, options)
+    elif target.verb == "update":
+        body = parse_body(target.resource.kind, raw)
+        obj = cluster.api.update(
+            target.resource, target.namespace, target.name, body, options, target.subresource
+        )
+    elif target.verb == "patch":
+        change = _change(request.content_type, raw)
+        obj = cluster.api.patch(
+            target.resource, target.namespace, target.name, change, options, target.subresource
+        )
+    else:
+        return _delete(cluster, target, raw, query)
+    shape = reading.Shape.of(target.resource, request.headers.get("Accept", ""), query)
+    if obj.get("kind") == target.resource.kind:
+        obj = shape.one(obj)
+    return _response(obj, code, options.warnings)
+
+
+def _create(cluster: Cluster, user: User, target: Target, raw: bytes, options: Options) -> Obj:
+    if target.subresource:
+        return podapi.create_subresource(cluster, target, raw, options)
+    body = parse_body(target.resource.kind, raw)
+    if target.resource in _REVIEWS:
+        return reviews.answer(cluster.authorizer, user, target.resource, target.namespace, body)
+    return cluster.api.create(target.resource, target.namespace, body, options)
+
+
+def _change(media_type: str, raw: bytes) -> tuple[str, Any]:
+    if media_type == patch.APPLY_PATCH:
+        raise status.not_implemented("server-side apply")
+    try:
+        return media_type, json.loads(raw)
+    except ValueError:
+        raise status.bad_request(f"error decoding patch: {raw[:200].decode(errors='replace')}") from None
+
+
+def _delete(cluster: Cluster, target: Target, raw: bytes, query: dict[str, str]) -> web.Response:
+    body = yaml.safe_load(raw) if raw else {}
+    options = DeleteOptions.read(body if isinstance(body, dict) else {}, query)
+    warnings = []
+    if target.resource == resources.JOBS and options.policy is None:
+        warnings.append(deletion.JOBS_WARNING)
+    if target.verb == "delete":
+        try:
+            obj = deletion.delete(cluster.api, target.resource, target.namespace, target.name, options)
+        except status.ApiError as error:
+            return _response(error.to_status(), error.code, warnings)
+        return _response(obj, 200, warnings)
+    wanted = reading.predicate(target, query)
+    found = [
+        obj
+        for obj in cluster.store.objects(target.resource.key, target.namespace)
+        if wanted is None or wanted(obj)
+    ]
+    for obj in found:
+        meta = obj["metadata"]
+        deletion.delete(cluster.api, target.resource, meta.get("namespace", ""), meta["name"], options)
+    meta = {"resourceVersion": str(cluster.store.version)}
+    kind = {"kind": f"{target.resource.kind}List", "apiVersion": target.resource.api_version}
+    return _response({**kind, "metadata": meta, "items": found}, 200, warnings)
+
+
+def _dry_run(value: str | None) -> bool:
+    if value and value != "All":
+        cause = status.unsupported("dryRun", [value], ["All"])
+        raise status.invalid("meta.k8s.io", "CreateOptions", "", [cause])
+    return bool(value)
+
+
+def _response(obj: Obj, code: int, warnings: list[str]) -> web.Response:
+    response = web.Response(body=encode(obj), status=code, content_type="application/json")
+    for warning in warnings:
+        escaped = warning.replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add("Warning", f'299 - "{escaped}"')
+    return response
