@@ -1,0 +1,268 @@
+"""FeastHook: a `feast` connection and what operators, sensors and people need of its cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+from airflow_provider_feast.jobs.api import ClusterApi
+from airflow_provider_feast.jobs.client import async_client, run_async
+from airflow_provider_feast.jobs.diagnose import diagnose
+from airflow_provider_feast.jobs.submit import delete_and_wait
+from airflow_provider_feast.jobs.watch import JobWatch, WatchOptions
+from airflow_provider_feast.model.errors import (
+    FeastConfigurationError,
+    FeastError,
+    MissingObjectError,
+)
+from airflow_provider_feast.model.outcome import Outcome
+from airflow_provider_feast.model.settings import FeastSettings, read_settings
+from airflow_provider_feast.model.sources import (
+    CONFIG_BYTES,
+    ConfigMapConfiguration,
+    ConfigMapDefinitions,
+    InlineConfiguration,
+    check_feature_store,
+)
+
+_IN_CLUSTER_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class FeastHook(BaseHook):
+    """One feature store: its `feast` connection, and the cluster its commands run on.
+
+    :param feast_conn_id: the connection.
+    :param overrides: fields of :class:`~airflow_provider_feast.model.settings.FeastSettings` to use instead of the
+        connection's; ``None`` means the connection's.
+    """
+
+    conn_name_attr: ClassVar[str] = "feast_conn_id"
+    default_conn_name: ClassVar[str] = "feast_default"
+    conn_type: ClassVar[str] = "feast"
+    hook_name: ClassVar[str] = "Feast"
+
+    def __init__(self, feast_conn_id: str = default_conn_name, **overrides: Any) -> None:
+        super().__init__()
+        self.feast_conn_id = feast_conn_id
+        self._overrides = overrides
+
+    @cached_property
+    def settings(self) -> FeastSettings:
+        """The connection's fields with the overrides.
+
+        :raises FeastConfigurationError: when the connection does not exist, is of another type, or is wrong.
+        """
+        try:
+            connection = self.get_connection(self.feast_conn_id)
+        except AirflowNotFoundException as error:
+            raise FeastConfigurationError(
+                f"the connection {self.feast_conn_id!r} does not exist",
+                remedy="create it under Admin → Connections with the type Feast, or with "
+                f"`airflow connections add {self.feast_conn_id} --conn-type feast --conn-extra '{{…}}'`",
+            ) from error
+        if connection.conn_type != self.conn_type:
+            raise FeastConfigurationError(
+                f"the connection {self.feast_conn_id!r} is of type {connection.conn_type!r}, not 'feast'",
+                remedy="give feast_conn_id= the name of a connection of the type Feast",
+            )
+        return read_settings(self.feast_conn_id, connection.extra_dejson).override(**self._overrides)
+
+    @cached_property
+    def kubernetes(self) -> KubernetesHook:
+        """The hook of the cluster."""
+        return KubernetesHook(conn_id=self.settings.kubernetes_conn_id)
+
+    @cached_property
+    def namespace(self) -> str:
+        """Where the Jobs run: the setting, the Kubernetes connection's, the worker's own, or ``default``."""
+        found = self.settings.namespace or self._of_cluster(self.kubernetes.get_namespace)
+        if not found and _IN_CLUSTER_NAMESPACE.exists():
+            found = _IN_CLUSTER_NAMESPACE.read_text().strip()
+        return found or "default"
+
+    @cached_property
+    def api_client(self) -> Any:
+        """The synchronous client.
+
+        :raises FeastConfigurationError: when the Kubernetes connection leads nowhere.
+        """
+        return self._of_cluster(self.kubernetes.get_conn)
+
+    @cached_property
+    def cluster(self) -> ClusterApi:
+        """Requests to the cluster, in the Jobs' namespace."""
+        return ClusterApi(self.api_client, self.namespace)
+
+    def _of_cluster(self, ask: Callable[[], Any]) -> Any:
+        from kubernetes.config import ConfigException
+
+        conn_id = self.settings.kubernetes_conn_id
+        try:
+            return ask()
+        except AirflowNotFoundException as error:
+            raise FeastConfigurationError(
+                f"the Kubernetes connection {conn_id!r} does not exist",
+                where=f"connection {self.feast_conn_id!r}, field kubernetes_conn_id",
+                remedy="create it under Admin → Connections with the type Kubernetes Cluster Connection",
+            ) from error
+        except ConfigException as error:
+            raise FeastConfigurationError(
+                f"the Kubernetes connection {conn_id!r} leads to no cluster: {error}",
+                where=f"connection {conn_id!r}",
+                remedy="set in_cluster where Airflow runs in the cluster, or a kubeconfig in the connection",
+            ) from error
+
+    def inline_configuration(self) -> str | None:
+        """feature_store.yaml of an inline configuration, checked; ``None`` when it lies in the cluster.
+
+        :raises FeastConfigurationError: when it is not YAML, lacks what every one needs, or is too large.
+        """
+        source = self.settings.configuration
+        if not isinstance(source, InlineConfiguration):
+            return None
+        content, text = source.content, source.content
+        if isinstance(content, str):
+            try:
+                content = yaml.safe_load(content)
+            except yaml.YAMLError as error:
+                raise FeastConfigurationError(
+                    f"the inline configuration is not YAML: {error}", remedy="correct feature_store.yaml"
+                ) from error
+        else:
+            text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        check_feature_store(content, "the inline configuration")
+        if len(text.encode()) > CONFIG_BYTES:
+            raise FeastConfigurationError(
+                f"the inline configuration has {len(text.encode())} bytes; a ConfigMap holds {CONFIG_BYTES}",
+                remedy="keep only what feature_store.yaml needs",
+            )
+        return str(text)
+
+    def check_sources(self) -> None:
+        """Look for what a Job would wait for in vain: its image, its configuration, its definitions.
+
+        :raises FeastError: naming what is missing.
+        """
+        settings = self.settings
+        where = f"connection {self.feast_conn_id!r}"
+        if not settings.image:
+            raise FeastConfigurationError(
+                "no image is set",
+                where=where,
+                remedy="set the field `image` to an image with Feast, or image= on the operator",
+            )
+        if settings.configuration is None and settings.definitions is None:
+            raise FeastConfigurationError(
+                "neither a configuration nor definitions are set, so Feast would find no feature_store.yaml",
+                where=where,
+                remedy="set config_map (or configuration), or definitions_path to a repository in the image",
+            )
+        source = settings.configuration
+        if isinstance(source, ConfigMapConfiguration):
+            self._check_config_map(source.name, source.key, "feature_store.yaml")
+        if isinstance(settings.definitions, ConfigMapDefinitions):
+            self._check_config_map(settings.definitions.name, None, "the feature repository")
+        if settings.ca_bundle_config_map:
+            self._check_config_map(settings.ca_bundle_config_map, settings.ca_bundle_key, "the CA bundle")
+
+    def _check_config_map(self, name: str, key: str | None, purpose: str) -> None:
+        found = self.cluster.read_config_map(name)
+        where = f"namespace {self.namespace!r}, connection {self.feast_conn_id!r}"
+        if found is None:
+            raise MissingObjectError(
+                f"the ConfigMap {name!r}, which should hold {purpose}, does not exist",
+                where=where,
+                remedy=f"create it (kubectl -n {self.namespace} create configmap {name} --from-file=…) or correct its name",
+            )
+        keys = sorted({**(found.get("data") or {}), **(found.get("binaryData") or {})})
+        if key is not None and key not in keys:
+            raise MissingObjectError(
+                f"the ConfigMap {name!r} has no key {key!r}; it has {', '.join(keys) or 'none at all'}",
+                where=where,
+                remedy="correct the key in the connection, or add it to the ConfigMap",
+            )
+
+    def watch(
+        self,
+        job: dict[str, Any],
+        say: Callable[[str], None],
+        options: WatchOptions,
+        timeout: float | None = None,
+    ) -> Outcome | None:
+        """Wait for a Job's end in this process.
+
+        :param job: the Job as the API returned it.
+        :param say: takes the lines of its log.
+        :param timeout: seconds to wait at most.
+        :returns: the final verdict, or ``None`` when the time is up.
+        """
+        metadata = job["metadata"]
+
+        async def wait() -> Outcome | None:
+            async with async_client(self.api_client.configuration) as client:
+                watch = JobWatch(client, self.namespace, metadata["name"], metadata["uid"], say, options)
+                return await watch.outcome(timeout)
+
+        return run_async(wait())
+
+    def delete(self, job: dict[str, Any]) -> None:
+        """Delete this very Job with its pods, without waiting."""
+        self.cluster.delete_job(job["metadata"]["name"], job["metadata"]["uid"])
+
+    def delete_and_wait(self, job: dict[str, Any]) -> None:
+        """Delete this very Job with its pods and wait until it is gone."""
+        delete_and_wait(self.cluster, job)
+
+    def newest_job(self, name: str | None, labels: dict[str, str]) -> dict[str, Any] | None:
+        """A Job by its name, or the newest one that carries labels."""
+        if name:
+            return self.cluster.read_job(name)
+        jobs = self.cluster.list_jobs(",".join(f"{key}={value}" for key, value in labels.items()))
+        return max(jobs, key=lambda job: str(job["metadata"].get("creationTimestamp")), default=None)
+
+    def diagnose(self, job: dict[str, Any]) -> Outcome:
+        """The verdict on a Job at this moment."""
+        pods = self.cluster.list_pods(job["metadata"]["uid"])
+        about = [("Job", job["metadata"]["name"]), *(("Pod", pod["metadata"]["name"]) for pod in pods)]
+        events = [event for kind, name in about for event in self.cluster.list_events(kind, name)]
+        return diagnose(job, pods, events)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Reach the cluster and say what is missing (the button in the connection form)."""
+        try:
+            self.check_sources()
+            self.inline_configuration()
+            self.cluster.list_jobs("app.kubernetes.io/name=feast")
+        except FeastError as error:
+            return False, str(error)
+        return (
+            True,
+            f"Namespace {self.namespace!r} answers, and what this feature store's Jobs need is there.",
+        )
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The form's fields for Airflow versions that do not read ``conn-fields``."""
+        from flask_babel import lazy_gettext
+        from wtforms import BooleanField, IntegerField, StringField
+
+        from airflow_provider_feast.model.fields import FIELDS
+
+        kinds = {"integer": IntegerField, "boolean": BooleanField}
+        return {
+            field.name: kinds.get(field.kind, StringField)(
+                lazy_gettext(field.label), description=field.description
+            )
+            for field in FIELDS
+        }
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Which of the standard fields a `feast` connection does not use."""
+        return {"hidden_fields": ["host", "schema", "login", "password", "port", "extra"], "relabeling": {}}

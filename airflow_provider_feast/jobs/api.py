@@ -1,0 +1,202 @@
+"""Requests to the Kubernetes API from a worker: plain dicts out, retried where safe, errors explained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tenacity
+from kubernetes.client import ApiException, BatchV1Api, CoreV1Api
+from urllib3.exceptions import HTTPError
+
+from airflow_provider_feast.model.errors import (
+    AdmissionRefusedError,
+    ApiUnavailableError,
+    FeastClusterError,
+    FeastError,
+    ForbiddenError,
+    MissingObjectError,
+)
+
+TRANSIENT = frozenset({429, 500, 502, 503, 504})
+"""Statuses after which the same request may be sent again."""
+
+RETRY_SECONDS = 60.0
+"""How long a worker's request is retried while the API server is away."""
+
+
+def status_message(body: Any) -> str:
+    """The message of a Kubernetes ``Status`` object, or the body's start.
+
+    :param body: what the API answered, text or bytes.
+    """
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
+    try:
+        status = json.loads(text)
+    except ValueError:
+        return text[:500]
+    return str(status.get("message") or text[:500]) if isinstance(status, dict) else text[:500]
+
+
+def explain(status: int | None, message: str, verb: str, resource: str, namespace: str) -> FeastError:
+    """The error that says what a refused request means.
+
+    :param status: the HTTP status, or ``None`` when there was no answer.
+    :param message: the server's own words.
+    :param verb: the RBAC verb, e.g. ``create``.
+    :param resource: the RBAC resource, e.g. ``jobs`` or ``pods/log``.
+    """
+    where = f"{verb} {resource} in namespace {namespace!r}"
+    if status == 401:
+        return ForbiddenError(
+            f"Kubernetes does not accept Airflow's credentials: {message}",
+            where=where,
+            remedy="renew the token or certificate of the Kubernetes connection",
+        )
+    if status == 403 and "exceeded quota" not in message and "admission webhook" not in message:
+        group = "batch" if resource.startswith("jobs") else ""
+        rule = f'apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]'
+        return ForbiddenError(
+            f"Airflow may not {verb} {resource}: {message}",
+            where=where,
+            remedy=f"give Airflow's account a Role in namespace {namespace!r} with the rule {{{rule}}}",
+        )
+    if status == 404:
+        return MissingObjectError(message, where=where, remedy="create it, or correct the name")
+    if status in (400, 403, 422):
+        return AdmissionRefusedError(
+            f"Kubernetes refused the request: {message}",
+            where=where,
+            remedy="correct the field that it names",
+        )
+    if status is None or status in TRANSIENT:
+        return ApiUnavailableError(
+            f"the Kubernetes API did not answer: {message}",
+            where=where,
+            remedy="see whether the cluster can be reached from this worker; the task can be run again",
+        )
+    return FeastClusterError(f"Kubernetes answered {status}: {message}", where=where)
+
+
+def _may_retry(error: BaseException) -> bool:
+    return isinstance(error, HTTPError) or (isinstance(error, ApiException) and error.status in TRANSIENT)
+
+
+class ClusterApi:
+    """The requests this package makes of one cluster and namespace.
+
+    :param api_client: a ``kubernetes.client.ApiClient``.
+    :param namespace: where the Jobs are.
+    :param retry_seconds: how long a request is retried while the server is away.
+    :raises FeastError: every method raises the error that :func:`explain` gives; those that may meet a 404 or
+        409 in normal life return ``None`` for it.
+    """
+
+    def __init__(self, api_client: Any, namespace: str, retry_seconds: float = RETRY_SECONDS) -> None:
+        self.namespace = namespace
+        self._core, self._batch = CoreV1Api(api_client), BatchV1Api(api_client)
+        self._retry_seconds = retry_seconds
+
+    def _call(
+        self,
+        verb: str,
+        resource: str,
+        method: Callable[..., Any],
+        *args: Any,
+        expected: tuple[int, ...] = (),
+        **kwargs: Any,
+    ) -> dict[str, Any] | None:
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_may_retry),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
+            stop=tenacity.stop_after_delay(self._retry_seconds),
+            reraise=True,
+        )
+        try:
+            answer = retrying(method, *args, _preload_content=False, _request_timeout=(10, 30), **kwargs)
+        except ApiException as error:
+            if error.status in expected:
+                return None
+            raise explain(error.status, status_message(error.body), verb, resource, self.namespace) from error
+        except HTTPError as error:
+            raise explain(None, str(error), verb, resource, self.namespace) from error
+        body: dict[str, Any] = json.loads(answer.data)
+        return body
+
+    def _must(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        body = self._call(*args, **kwargs)
+        return body if body is not None else {}
+
+    def read_config_map(self, name: str) -> dict[str, Any] | None:
+        """A ConfigMap, or ``None``."""
+        return self._call(
+            "get", "configmaps", self._core.read_namespaced_config_map, name, self.namespace, expected=(404,)
+        )
+
+    def create_config_map(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Create a ConfigMap; ``None`` when its name is taken."""
+        return self._call(
+            "create",
+            "configmaps",
+            self._core.create_namespaced_config_map,
+            self.namespace,
+            body,
+            expected=(409,),
+        )
+
+    def create_job(self, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any] | None:
+        """Create a Job; ``None`` when its name is taken."""
+        extra = {"dry_run": "All"} if dry_run else {}
+        create = self._batch.create_namespaced_job
+        return self._call(
+            "create",
+            "jobs",
+            create,
+            self.namespace,
+            body,
+            field_validation="Strict",
+            expected=(409,),
+            **extra,
+        )
+
+    def read_job(self, name: str) -> dict[str, Any] | None:
+        """A Job, or ``None``."""
+        return self._call(
+            "get", "jobs", self._batch.read_namespaced_job, name, self.namespace, expected=(404,)
+        )
+
+    def list_jobs(self, selector: str) -> list[dict[str, Any]]:
+        """The Jobs that carry labels."""
+        body = self._must(
+            "list", "jobs", self._batch.list_namespaced_job, self.namespace, label_selector=selector
+        )
+        return list(body.get("items") or ())
+
+    def patch_job(self, name: str, patch: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Merge a patch into a Job; ``None`` when it is gone."""
+        return self._call(
+            "patch", "jobs", self._batch.patch_namespaced_job, name, self.namespace, patch, expected=(404,)
+        )
+
+    def delete_job(self, name: str, uid: str) -> dict[str, Any] | None:
+        """Delete this very Job (no later one of its name) with its pods; ``None`` when it is gone."""
+        options = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
+        delete = self._batch.delete_namespaced_job
+        return self._call("delete", "jobs", delete, name, self.namespace, body=options, expected=(404, 409))
+
+    def list_pods(self, job_uid: str) -> list[dict[str, Any]]:
+        """The pods of a Job."""
+        selector = f"batch.kubernetes.io/controller-uid={job_uid}"
+        body = self._must(
+            "list", "pods", self._core.list_namespaced_pod, self.namespace, label_selector=selector
+        )
+        return list(body.get("items") or ())
+
+    def list_events(self, kind: str, name: str) -> list[dict[str, Any]]:
+        """The Events about one object."""
+        selector = f"involvedObject.kind={kind},involvedObject.name={name}"
+        body = self._must(
+            "list", "events", self._core.list_namespaced_event, self.namespace, field_selector=selector
+        )
+        return list(body.get("items") or ())

@@ -1,0 +1,168 @@
+"""Turn a plan into the final Job: our manifest, through KubernetesJobOperator, finished by our rules.
+
+KubernetesJobOperator is builder and toolbox here: its ``build_job_request_obj`` applies any of its keywords
+(``pod_options``) and the cluster's ``pod_mutation_hook``. It also renames, relabels and overrides
+(FACTS.md "KubernetesJobOperator" 16), which :func:`finalize` undoes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
+from kubernetes.client import ApiClient, Configuration
+
+from airflow_provider_feast.jobs.manifest import CONTAINER, JobPlan, build_job
+from airflow_provider_feast.model import naming
+from airflow_provider_feast.model.errors import FeastDagError
+from airflow_provider_feast.model.merge import check_overrides, merge
+from airflow_provider_feast.model.security import loosened, profile_named
+
+JOB_LEVEL_OPTIONS = {
+    "backoff_limit": "backoffLimit",
+    "ttl_seconds_after_finished": "ttlSecondsAfterFinished",
+    "active_deadline_seconds": "activeDeadlineSeconds",
+}
+"""pod_options that belong to the Job, and the field of its spec each one sets."""
+
+_REFUSED_OPTIONS = {
+    **dict.fromkeys(
+        ("name", "random_name_suffix", "namespace"), "the provider names the Job; use namespace="
+    ),
+    **dict.fromkeys(("full_pod_spec", "full_job_spec", "job_template_file"), "use job_overrides="),
+    **dict.fromkeys(("cmds", "arguments"), "use command="),
+    "image": "use image=",
+    "labels": "use job_overrides= for labels of your own",
+    **dict.fromkeys(("base_container_name", "task_id"), "the provider sets it"),
+    **dict.fromkeys(
+        ("completions", "completion_mode", "parallelism", "suspend", "selector", "manual_selector"),
+        "one Job runs one command in one pod",
+    ),
+    **dict.fromkeys(
+        ("deferrable", "wait_until_job_complete", "do_xcom_push", "get_logs", "on_finish_action", "durable"),
+        "the provider waits, logs and cleans up itself",
+    ),
+    **dict.fromkeys(
+        ("kubernetes_conn_id", "in_cluster", "config_file", "cluster_context"),
+        "use the feast connection's fields",
+    ),
+}
+
+
+class _JobBuilder(KubernetesJobOperator):
+    """KubernetesJobOperator as a builder: its ``execute`` is never called."""
+
+    BASE_CONTAINER_NAME = CONTAINER
+
+
+def check_pod_options(options: Mapping[str, Any]) -> None:
+    """Refuse KubernetesJobOperator keywords that would take the Job out of our hands.
+
+    :raises FeastDagError: naming the keyword and what to use instead.
+    """
+    for name in options:
+        if name in _REFUSED_OPTIONS:
+            raise FeastDagError(f"pod_options sets {name!r}, which is refused", remedy=_REFUSED_OPTIONS[name])
+
+
+def build_final_job(plan: JobPlan, hook: Any, context: Any) -> dict[str, Any]:
+    """The Job as it will be sent.
+
+    :param hook: the ``KubernetesHook`` of the cluster.
+    :param context: the task's context (KubernetesJobOperator labels the pod from it).
+    :raises FeastDagError: for options or overrides that are refused or loosen the security profile.
+    """
+    wanted = build_job(plan)
+    built = _through_operator(wanted, plan, hook, context)
+    job = finalize(built, wanted, plan.settings.pod_options)
+    overrides = dict(plan.settings.job_overrides)
+    if overrides:
+        check_overrides(overrides, naming.OUR_LABELS)
+        job = merge(job, overrides)
+    _check_security(job, plan)
+    job["metadata"].setdefault("annotations", {})[naming.A_MANIFEST_DIGEST] = manifest_digest(job)
+    return job
+
+
+def _through_operator(wanted: dict[str, Any], plan: JobPlan, hook: Any, context: Any) -> dict[str, Any]:
+    from kubernetes.client import models as k8s
+
+    options = dict(plan.settings.pod_options)
+    check_pod_options(options)
+    client = ApiClient(configuration=Configuration())
+    template = wanted["spec"]["template"]
+    pod = client._ApiClient__deserialize(
+        {"apiVersion": "v1", "kind": "Pod", **copy.deepcopy(template)}, k8s.V1Pod
+    )
+    try:
+        builder = _JobBuilder(
+            task_id=plan.key.task_id,
+            namespace=plan.namespace,
+            name=plan.name,
+            image=plan.settings.image,
+            random_name_suffix=False,
+            full_pod_spec=pod,
+            **options,
+        )
+    except TypeError as error:
+        raise FeastDagError(
+            f"pod_options holds something KubernetesJobOperator does not take: {error}",
+            remedy="see the keywords of KubernetesJobOperator",
+        ) from error
+    builder.hook = hook
+    built: dict[str, Any] = client.sanitize_for_serialization(builder.build_job_request_obj(context))
+    return built
+
+
+def finalize(built: dict[str, Any], wanted: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the pod from what KubernetesJobOperator built, and all else from what we wanted.
+
+    Labels of an Airflow try are dropped: they differ between tries, and ``airflow kubernetes cleanup-pods``
+    deletes finished pods that carry them.
+
+    :param built: KubernetesJobOperator's Job.
+    :param wanted: ours.
+    :param options: the ``pod_options``; those of the Job itself win over ours.
+    """
+    job = copy.deepcopy(wanted)
+    template, ours = copy.deepcopy(built["spec"]["template"]), wanted["spec"]["template"]
+    spec, metadata = template["spec"], template.setdefault("metadata", {})
+    for name in ("name", "namespace", "creationTimestamp"):
+        metadata.pop(name, None)
+    labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key != "try_number"}
+    metadata["labels"] = {**labels, **ours["metadata"]["labels"]}
+    spec.pop("activeDeadlineSeconds", None)
+    spec["restartPolicy"] = "Never"
+    policies = {c["name"]: c["terminationMessagePolicy"] for c in ours["spec"]["containers"]}
+    for container in spec["containers"]:
+        if container["name"] in policies and "termination_message_policy" not in options:
+            container["terminationMessagePolicy"] = policies[container["name"]]
+    for option, field in JOB_LEVEL_OPTIONS.items():
+        if options.get(option) is not None:
+            job["spec"][field] = options[option]
+    job["spec"]["template"] = template
+    return job
+
+
+def manifest_digest(job: Mapping[str, Any]) -> str:
+    """What tells whether two Jobs would do the same: the spec, without what differs between tries."""
+    return naming.digest({"spec": job["spec"], "labels": job["metadata"].get("labels")})[:40]
+
+
+def _check_security(job: dict[str, Any], plan: JobPlan) -> None:
+    profile = profile_named(plan.settings.security_profile)
+    spec = (job["spec"].get("template") or {}).get("spec") or {}
+    if not any(container.get("name") == CONTAINER for container in spec.get("containers") or ()):
+        raise FeastDagError(
+            f"the Job has no container named {CONTAINER!r} any more",
+            remedy="do not remove it in job_overrides",
+        )
+    if found := loosened(spec, profile):
+        raise FeastDagError(
+            f"the pod is looser than its security profile {profile.name!r}: {'; '.join(found)}",
+            where="pod_options, job_overrides, or the cluster's pod_mutation_hook",
+            remedy="remove what loosens it, or name a looser profile: security_profile='writable-root', "
+            "'baseline' or 'privileged'",
+        )

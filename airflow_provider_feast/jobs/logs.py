@@ -1,0 +1,63 @@
+"""A pod's log, read again and again: each line once and in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+EVENT_PREFIX = '{"feast_event":'
+"""How the runner's lines for machines start."""
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
+class LogCursor:
+    """What of a container's log has been seen, so that overlapping reads give every line once.
+
+    Reads overlap because ``sinceSeconds`` is coarse; Kubernetes' timestamps (RFC 3339, nanoseconds) tell the lines
+    apart, and lines of one instant are counted.
+    """
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._at_last = 0
+
+    def new(self, text: str, *, final: bool = False) -> Iterator[str]:
+        """The lines of a read that are new.
+
+        :param text: a log read with ``timestamps=true``.
+        :param final: whether the container has ended; else a last line without a line feed is left for later.
+        """
+        lines = text.split("\n")
+        if not final:
+            lines = lines[:-1]
+        seen_at_last = 0
+        for line in lines:
+            stamp, blank, content = line.partition(" ")
+            if not blank and not stamp:
+                continue
+            key = _sortable(stamp)
+            if key < self._last:
+                continue
+            if key == self._last:
+                seen_at_last += 1
+                if seen_at_last <= self._at_last:
+                    continue
+                self._at_last += 1
+            else:
+                self._last, self._at_last, seen_at_last = key, 1, 1
+            yield content
+
+
+def _sortable(stamp: str) -> str:
+    """A timestamp whose text order is its time order: fractions have no fixed length."""
+    seconds, _, fraction = stamp.rstrip("Z").partition(".")
+    return f"{seconds}.{fraction:0<9}"
+
+
+def readable(lines: Iterable[str]) -> Iterator[str]:
+    """Lines for a person: without the runner's machine events and terminal codes, the last state of ``\\r`` lines."""
+    for line in lines:
+        text = _ANSI.sub("", line).rstrip("\r").rsplit("\r", 1)[-1].rstrip()
+        if text and not text.startswith(EVENT_PREFIX):
+            yield text

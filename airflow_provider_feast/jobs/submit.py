@@ -1,0 +1,272 @@
+"""Create a task's Job or adopt the one it already has: exactly one live Job per task, whoever died when."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+from typing import Any, NamedTuple
+
+from airflow_provider_feast.jobs.api import ClusterApi
+from airflow_provider_feast.jobs.manifest import RUNNER_KEY
+from airflow_provider_feast.model import naming
+from airflow_provider_feast.model.errors import ApiUnavailableError, FeastClusterError, NameTakenError
+from airflow_provider_feast.model.naming import A_MANIFEST_DIGEST, L_EPOCH, L_KEY
+
+GONE_SECONDS = 120.0
+"""How long a deleted Job may take to be gone: its pods' grace period and some."""
+
+
+class Fate(StrEnum):
+    """What becomes of a Job that a task already has."""
+
+    ADOPT = "adopt"
+    DELETE = "delete"
+    KEEP = "keep"
+
+
+class Decision(NamedTuple):
+    """What to do with the Jobs that carry a task's key.
+
+    :param adopt: the Job whose outcome is the task's, or ``None``: create one.
+    :param delete: Jobs that must be gone first.
+    """
+
+    adopt: dict[str, Any] | None
+    delete: list[dict[str, Any]]
+
+
+def condition(job: dict[str, Any], kind: str) -> bool:
+    """Whether a Job's condition is met; its status is the text ``"True"``."""
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return any(entry.get("type") == kind and entry.get("status") == "True" for entry in conditions)
+
+
+def decide(jobs: Iterable[dict[str, Any]], epoch: int, digest_of: Callable[[str], str]) -> Decision:
+    """Adopt, replace or create.
+
+    Same epoch: a running Job is adopted if it does the same, else deleted; a succeeded one's outcome is
+    ours; a failed one stays as a record. Another epoch: deleted, for a person cleared the task.
+
+    :param jobs: every Job that carries the task's key.
+    :param epoch: the task's epoch.
+    :param digest_of: the manifest digest that a Job of that name would have now.
+    """
+    delete: list[dict[str, Any]] = []
+    ours: dict[str, Any] | None = None
+    for job in sorted(jobs, key=lambda item: item["metadata"].get("creationTimestamp") or ""):
+        fate = _fate(job, epoch, digest_of)
+        if fate is Fate.DELETE:
+            delete.append(job)
+        elif fate is Fate.ADOPT:
+            ours = job
+    return Decision(ours, delete)
+
+
+def _fate(job: dict[str, Any], epoch: int, digest_of: Callable[[str], str]) -> Fate:
+    metadata = job["metadata"]
+    if (metadata.get("labels") or {}).get(L_EPOCH) != str(epoch) or metadata.get("deletionTimestamp"):
+        return Fate.DELETE
+    if condition(job, "Complete"):
+        return Fate.ADOPT
+    if condition(job, "Failed"):
+        return Fate.KEEP
+    same = (metadata.get("annotations") or {}).get(A_MANIFEST_DIGEST) == digest_of(metadata["name"])
+    return Fate.ADOPT if same else Fate.DELETE
+
+
+class Submission(NamedTuple):
+    """What :func:`create_or_adopt` came to.
+
+    :param job: the Job as the API returned it, resumed.
+    :param adopted: whether it was there before.
+    """
+
+    job: dict[str, Any]
+    adopted: bool
+
+
+class Wanted(NamedTuple):
+    """What a task wants of the cluster.
+
+    :param key: the task.
+    :param epoch: its epoch.
+    :param name_of: the name of the epoch's n-th Job.
+    :param build: the final manifest for a name.
+    :param configuration: feature_store.yaml for a ConfigMap that the Job owns, or ``None``.
+    """
+
+    key: naming.TaskKey
+    epoch: int
+    name_of: Callable[[int], str]
+    build: Callable[[str], dict[str, Any]]
+    configuration: str | None = None
+
+
+def create_or_adopt(
+    cluster: ClusterApi,
+    wanted: Wanted,
+    *,
+    say: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Submission:
+    """Make sure that a task has exactly one live Job, and that it runs.
+
+    :param say: takes a line for the task's log.
+    :raises FeastError: when the cluster refuses.
+    """
+    built: dict[str, dict[str, Any]] = {}
+
+    def manifest(name: str) -> dict[str, Any]:
+        if name not in built:
+            built[name] = wanted.build(name)
+        return built[name]
+
+    def digest_of(name: str) -> str:
+        digest: str = manifest(name)["metadata"]["annotations"][A_MANIFEST_DIGEST]
+        return digest
+
+    jobs = cluster.list_jobs(f"{L_KEY}={wanted.key.digest}")
+    decision = decide(jobs, wanted.epoch, digest_of)
+    for old in decision.delete:
+        say(f"Deleting Job {old['metadata']['name']}: it belongs to an earlier state of this task.")
+        delete_and_wait(cluster, old, sleep)
+    if decision.adopt is not None:
+        say(f"Job {decision.adopt['metadata']['name']} of this task exists already; taking it over.")
+        return Submission(_start(cluster, decision.adopt, wanted), adopted=True)
+    gone = {job["metadata"]["name"] for job in decision.delete}
+    taken = {job["metadata"]["name"] for job in jobs} - gone
+    name = next(name for count in range(len(taken) + 1) if (name := wanted.name_of(count)) not in taken)
+    body = manifest(name)
+    job = cluster.create_job(body)
+    if job is None:
+        return Submission(_start(cluster, _ours(cluster, body), wanted), adopted=True)
+    return Submission(_start(cluster, job, wanted), adopted=False)
+
+
+def _ours(cluster: ClusterApi, body: dict[str, Any]) -> dict[str, Any]:
+    """The Job that took our name: ours, created by a request whose answer was lost, or somebody else's."""
+    name, labels = body["metadata"]["name"], body["metadata"]["labels"]
+    job = cluster.read_job(name)
+    if job is None:
+        raise ApiUnavailableError(
+            f"Job {name} exists and does not exist: it is being deleted right now",
+            remedy="run the task again",
+        )
+    theirs = job["metadata"].get("labels") or {}
+    digest = (job["metadata"].get("annotations") or {}).get(A_MANIFEST_DIGEST)
+    if theirs.get(L_KEY) != labels[L_KEY] or digest != body["metadata"]["annotations"][A_MANIFEST_DIGEST]:
+        raise NameTakenError(
+            f"a Job named {name} exists that this task did not create",
+            where=f"namespace {cluster.namespace!r}",
+            remedy=f"look at it (kubectl -n {cluster.namespace} describe job {name}); delete it if it is not needed",
+        )
+    return job
+
+
+def _start(cluster: ClusterApi, job: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
+    if not job["spec"].get("suspend"):
+        return job
+    if wanted.configuration is not None:
+        _own_config_map(cluster, job, wanted.configuration)
+    name = job["metadata"]["name"]
+    resumed = cluster.patch_job(name, {"spec": {"suspend": False}})
+    if resumed is None:
+        raise ApiUnavailableError(
+            f"Job {name} was deleted before it could start", remedy="run the task again"
+        )
+    return resumed
+
+
+def _own_config_map(cluster: ClusterApi, job: dict[str, Any], text: str) -> None:
+    metadata = job["metadata"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
+    labels = {key: value for key, value in metadata["labels"].items() if key in naming.OUR_LABELS}
+    body = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": metadata["name"], "labels": labels, "ownerReferences": [owner]},
+        "immutable": True,
+        "data": {"feature_store.yaml": text},
+    }
+    if cluster.create_config_map(body) is not None:
+        return
+    there = cluster.read_config_map(metadata["name"]) or {}
+    owners = {ref.get("uid") for ref in (there.get("metadata") or {}).get("ownerReferences") or ()}
+    if metadata["uid"] not in owners or there.get("data") != body["data"]:
+        raise NameTakenError(
+            f"a ConfigMap named {metadata['name']} exists that does not belong to this task's Job",
+            where=f"namespace {cluster.namespace!r}",
+            remedy="delete it if nobody needs it, then run the task again",
+        )
+
+
+def delete_and_wait(
+    cluster: ClusterApi, job: dict[str, Any], sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Delete a Job with its pods and return when it is gone.
+
+    :raises FeastClusterError: when it is still there after :data:`GONE_SECONDS`.
+    """
+    name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+    cluster.delete_job(name, uid)
+    waited, pause = 0.0, 0.1
+    while waited < GONE_SECONDS:
+        there = cluster.read_job(name)
+        if there is None or there["metadata"]["uid"] != uid:
+            return
+        sleep(pause)
+        waited, pause = waited + pause, min(pause * 1.5, 2.0)
+    raise FeastClusterError(
+        f"Job {name} was deleted {GONE_SECONDS:.0f} s ago and is still there",
+        where=f"namespace {cluster.namespace!r}",
+        remedy=f"see what holds it (finalizers, stuck pods): kubectl -n {cluster.namespace} describe job {name}",
+    )
+
+
+@cache
+def runner_source() -> str:
+    """The text of the runner."""
+    return resources.files("airflow_provider_feast.runner").joinpath(RUNNER_KEY).read_text(encoding="utf-8")
+
+
+@cache
+def runner_config_map_name() -> str:
+    """The name of the runner's ConfigMap: named after its content, shared by all Jobs."""
+    return f"feast-runner-{hashlib.sha256(runner_source().encode()).hexdigest()[:16]}"
+
+
+def ensure_runner(cluster: ClusterApi) -> str:
+    """Make sure that the runner's ConfigMap exists and holds what its name says.
+
+    :returns: its name.
+    :raises FeastClusterError: when one of that name holds something else.
+    """
+    name = runner_config_map_name()
+    there = cluster.read_config_map(name)
+    if there is None:
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": name,
+                "labels": {
+                    naming.L_NAME: "feast",
+                    naming.L_COMPONENT: "runner",
+                    naming.L_MANAGED_BY: naming.MANAGED_BY,
+                },
+            },
+            "immutable": True,
+            "data": {RUNNER_KEY: runner_source()},
+        }
+        there = cluster.create_config_map(body) or cluster.read_config_map(name) or {}
+    if (there.get("data") or {}).get(RUNNER_KEY) != runner_source():
+        raise FeastClusterError(
+            f"ConfigMap {name} does not hold the runner that it is named after: somebody changed it",
+            where=f"namespace {cluster.namespace!r}",
+            remedy=f"delete it (kubectl -n {cluster.namespace} delete configmap {name}); the next run makes a new one",
+        )
+    return name
