@@ -7,7 +7,7 @@ Python 3.9 is enough. Exit codes: 0 done, 1 Feast failed, 2 Feast usage error, 6
 """
 
 # Python 3.9 has neither datetime.UTC nor zip(strict=); os.path keeps the start short; Feast is imported late.
-# ruff: noqa: B905, UP017, UP035, PLC0415, PTH103, PTH110, PTH112, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: B905, UP017, UP035, PTH103, PTH110, PTH112, PTH118, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -706,7 +706,7 @@ def fast_start() -> None:
 
 
 def prepare_repo(path: str, subcommand: str) -> None:
-    """Make the repository directory if it is missing. ``apply`` without definitions would delete all views."""
+    """Make a missing repository directory; refuse ``apply`` without definitions: it would delete all views."""
     if not os.path.isdir(path) and subcommand not in ("apply", "plan"):
         try:
             os.makedirs(path)
@@ -848,7 +848,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def copy_tree(source: str, target: str, skip: str = "", above: tuple[str, ...] = ()) -> int:
-    """Copy files and directories, following symbolic links; the number of files. No modes: mounts refuse them."""
+    """Copy a tree, following symbolic links; the number of files. Not the modes: mounts refuse them."""
     here = os.path.realpath(source)
     if here in above:
         raise OSError(f"{source} is a symbolic link to a directory above it")
