@@ -135,6 +135,13 @@ class OutOfMemoryError(FeastResourceError):
     retryable = False
 
 
+class OutOfDiskError(FeastResourceError):
+    """The pod wrote more than its temporary directory or its disk may hold."""
+
+    kind = "out_of_disk"
+    retryable = False
+
+
 class DeadlineExceededError(FeastResourceError):
     """The Job ran into its deadline."""
 
