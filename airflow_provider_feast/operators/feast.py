@@ -1,0 +1,477 @@
+"""Operators that run a Feast command as a Kubernetes Job.
+
+Light on purpose: a DAG file is parsed again and again, so nothing here imports ``kubernetes``. The Job is built
+and run by :mod:`airflow_provider_feast.jobs`, which is imported when the task runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator, conf
+
+from airflow_provider_feast.model.command import FeastCommand, check_feature_views
+from airflow_provider_feast.model.errors import FeastDagError
+from airflow_provider_feast.model.merge import check_overrides
+from airflow_provider_feast.model.windows import Window, parse_duration, parse_instant
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+_OVERRIDES = (
+    "image",
+    "namespace",
+    "configuration",
+    "definitions",
+    "service_account",
+    "security_profile",
+    "env",
+    "backoff_limit",
+    "memory_limit",
+    "memory_request",
+    "cpu_limit",
+    "cpu_request",
+    "command_mode",
+    "pod_options",
+    "job_overrides",
+)
+
+
+def literal(value: Any) -> bool:
+    """Whether a value is known at parse: no Jinja, no XComArg, nothing of those inside."""
+    if isinstance(value, str):
+        return "{{" not in value and "{%" not in value
+    if isinstance(value, dict):
+        return all(literal(item) for pair in value.items() for item in pair)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(literal(item) for item in value)
+    return value is None or isinstance(value, (bool, int, float, datetime, timedelta))
+
+
+class FeastCommandOperator(BaseOperator):
+    """Run any Feast command as a Kubernetes Job and wait for it.
+
+    Everything that is not given comes from the connection. The result is one JSON object in XCom, see
+    ``docs/result.md``.
+
+    :param command: the command as a list, e.g. ``["apply"]``, or a
+        :class:`~airflow_provider_feast.model.command.FeastCommand`.
+    :param feast_conn_id: the `feast` connection.
+    :param image: image with Python and Feast.
+    :param namespace: where the Job runs.
+    :param configuration: feature_store.yaml: a mapping, YAML text, or one of
+        :mod:`airflow_provider_feast.model.sources`.
+    :param definitions: the feature repository: a path in the image, or one of the same module.
+    :param service_account: the pod's service account.
+    :param security_profile: name of a profile of :mod:`airflow_provider_feast.model.security`.
+    :param env: environment variables of the pod, merged over the connection's.
+    :param deadline: the Job is stopped after this time (timedelta, seconds, or text such as ``2h``).
+    :param backoff_limit: pod failures that the Job bears before it fails.
+    :param memory_limit: Kubernetes quantity, e.g. ``4Gi``. ``memory_request``, ``cpu_limit``, ``cpu_request`` alike.
+    :param command_mode: ``runner``, or ``cli`` for plain ``feast …``.
+    :param pod_options: any keyword of ``KubernetesJobOperator``.
+    :param job_overrides: a partial Job in Kubernetes' own spelling, merged last.
+    :param deferrable: wait in the triggerer.
+    :param log_interval: seconds between reads of a running pod's log; 0 reads it at the end only.
+    :raises FeastDagError: at parse for literal values that cannot work, when run for templated ones.
+    """
+
+    template_fields: Sequence[str] = (
+        "command",
+        "feast_conn_id",
+        "image",
+        "namespace",
+        "configuration",
+        "definitions",
+        "service_account",
+        "security_profile",
+        "env",
+        "deadline",
+        "memory_limit",
+        "memory_request",
+        "cpu_limit",
+        "cpu_request",
+        "pod_options",
+        "job_overrides",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "command": "json",
+        "configuration": "json",
+        "env": "json",
+        "pod_options": "json",
+        "job_overrides": "json",
+    }
+    ui_color = "#e8f4ea"
+
+    def __init__(
+        self,
+        *,
+        command: Any = None,
+        feast_conn_id: str = "feast_default",
+        image: str | None = None,
+        namespace: str | None = None,
+        configuration: Any = None,
+        definitions: Any = None,
+        service_account: str | None = None,
+        security_profile: str | None = None,
+        env: dict[str, str] | None = None,
+        deadline: timedelta | float | str | None = None,
+        backoff_limit: int | None = None,
+        memory_limit: str | None = None,
+        memory_request: str | None = None,
+        cpu_limit: str | None = None,
+        cpu_request: str | None = None,
+        command_mode: str | None = None,
+        pod_options: dict[str, Any] | None = None,
+        job_overrides: dict[str, Any] | None = None,
+        deferrable: bool | None = None,
+        log_interval: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.command = command
+        self.feast_conn_id = feast_conn_id
+        self.image = image
+        self.namespace = namespace
+        self.configuration = configuration
+        self.definitions = definitions
+        self.service_account = service_account
+        self.security_profile = security_profile
+        self.env = env
+        self.deadline = deadline
+        self.backoff_limit = backoff_limit
+        self.memory_limit = memory_limit
+        self.memory_request = memory_request
+        self.cpu_limit = cpu_limit
+        self.cpu_request = cpu_request
+        self.command_mode = command_mode
+        self.pod_options = pod_options
+        self.job_overrides = job_overrides
+        self.deferrable = (
+            conf.getboolean("operators", "default_deferrable", fallback=False)
+            if deferrable is None
+            else deferrable
+        )
+        self.log_interval = log_interval
+        self._run: Any = None
+        self._check_literals()
+
+    # --- what a subclass says -------------------------------------------------------------------
+
+    @property
+    def allows_empty(self) -> bool:
+        """Whether a materialization that touches no feature view is a success."""
+        return False
+
+    def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
+        """The command of this run, and its window if it has one.
+
+        :raises FeastDagError: when an argument cannot work.
+        """
+        return FeastCommand.read(self.command), None
+
+    def _check_literals(self) -> None:
+        if self.command is not None and literal(self.command):
+            FeastCommand.read(self.command)
+        elif self.command is None and type(self).feast_command is FeastCommandOperator.feast_command:
+            raise FeastDagError(
+                "command is missing", where=f"task {self.task_id!r}", remedy="give command=['apply']"
+            )
+        if self.deadline is not None and literal(self.deadline):
+            parse_duration(self.deadline, "deadline")
+        if self.job_overrides is not None and literal(self.job_overrides):
+            check_overrides(self.job_overrides)
+        if self.command_mode not in (None, "runner", "cli"):
+            raise FeastDagError(
+                f"command_mode={self.command_mode!r} is unknown", remedy="use 'runner' or 'cli'"
+            )
+
+    # --- the life of a task ---------------------------------------------------------------------
+
+    def overrides(self) -> dict[str, Any]:
+        """The connection's fields that this operator sets itself."""
+        seconds = (
+            None if self.deadline is None else int(parse_duration(self.deadline, "deadline").total_seconds())
+        )
+        return {name: getattr(self, name) for name in _OVERRIDES} | {"deadline_seconds": seconds}
+
+    def _task_run(self, context: Context) -> Any:
+        from airflow_provider_feast.jobs.task import TaskRun
+
+        return TaskRun(self, context)
+
+    def execute(self, context: Context) -> Any:
+        """Run the command; see ``docs/architecture.md`` for the life of a task."""
+        self._run = self._task_run(context)
+        return self._run.execute()
+
+    def resume(self, context: Context, event: dict[str, Any]) -> Any:
+        """Conclude after the triggerer saw the Job's end."""
+        self._run = self._task_run(context)
+        return self._run.resume(event)
+
+    def on_kill(self) -> None:
+        """Delete the Job of a task that is killed in its worker."""
+        if self._run is not None:
+            self._run.kill()
+
+
+class FeastApplyOperator(FeastCommandOperator):
+    """``feast apply``: bring the registry and the stores to what the definitions say.
+
+    :param skip_source_validation: do not look at the data sources.
+    :param skip_feature_view_validation: do not look at the feature views.
+    """
+
+    def __init__(
+        self,
+        *,
+        skip_source_validation: bool = False,
+        skip_feature_view_validation: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        _refuse_command(kwargs)
+        self.skip_source_validation = skip_source_validation
+        self.skip_feature_view_validation = skip_feature_view_validation
+        super().__init__(**kwargs)
+
+    def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
+        """``apply`` with its options."""
+        return FeastCommand.apply(
+            skip_source_validation=self.skip_source_validation,
+            skip_feature_view_validation=self.skip_feature_view_validation,
+        ), None
+
+
+class FeastPlanOperator(FeastApplyOperator):
+    """``feast plan``: print what ``apply`` would change, and change nothing. Parameters as for apply."""
+
+    def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
+        """``plan`` with its options."""
+        return FeastCommand.plan(
+            skip_source_validation=self.skip_source_validation,
+            skip_feature_view_validation=self.skip_feature_view_validation,
+        ), None
+
+
+class FeastMaterializeOperator(FeastCommandOperator):
+    """``feast materialize``: load a window of event time into the online store.
+
+    Without ``start`` and ``end`` the window is the run's data interval, else its partition, else ``lookback`` before
+    the run's time. Windows include their start and exclude their end.
+
+    :param start: aware datetime or ISO 8601 text with a time zone.
+    :param end: as ``start``.
+    :param feature_views: names; ``None`` means all.
+    :param lookback: length of the window of a run that has none (timedelta, seconds, or text such as ``1d``).
+    :param version: a version of the one feature view that is named.
+    :param allow_empty: a run that touches no feature view at all is a success.
+    """
+
+    template_fields: Sequence[str] = (
+        *FeastCommandOperator.template_fields,
+        "start",
+        "end",
+        "feature_views",
+        "lookback",
+        "version",
+    )
+
+    def __init__(
+        self,
+        *,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        feature_views: list[str] | None = None,
+        lookback: timedelta | float | str | None = None,
+        version: str | None = None,
+        allow_empty: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        _refuse_command(kwargs)
+        self.start = start
+        self.end = end
+        self.feature_views = feature_views
+        self.lookback = lookback
+        self.version = version
+        self.allow_empty = allow_empty
+        super().__init__(**kwargs)
+
+    def _check_literals(self) -> None:
+        super()._check_literals()
+        _check_view_arguments(self.feature_views, self.version)
+        for name in ("start", "end"):
+            value = getattr(self, name)
+            if value not in (None, "") and literal(value):
+                parse_instant(value, name)
+        if self.lookback is not None and literal(self.lookback):
+            parse_duration(self.lookback, "lookback")
+        if literal(self.start) and literal(self.end) and self.start and self.end:
+            self.window({}, lookback=None)
+
+    @property
+    def allows_empty(self) -> bool:
+        """Whether a materialization that touches no feature view is a success."""
+        return self.allow_empty
+
+    def window(self, context: Any, lookback: str | None) -> Window:
+        """The window of this run.
+
+        :param context: the task's context.
+        :param lookback: the connection's lookback, used when the operator has none.
+        :raises FeastDagError: when there is none, or it has no length.
+        """
+        from airflow_provider_feast.model.windows import resolve_window
+
+        length = self.lookback or lookback
+        return resolve_window(
+            self.start,
+            self.end,
+            lookback=parse_duration(length, "lookback") if length else None,
+            run=run_times(context),
+        )
+
+    def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
+        """``materialize`` with this run's window."""
+        window = self.window(context, self._run.settings.lookback if self._run else None)
+        views = check_feature_views(self.feature_views)
+        return FeastCommand.materialize(
+            window.feast_start, window.feast_end, feature_views=views, version=self.version
+        ), window
+
+
+class FeastMaterializeIncrementalOperator(FeastCommandOperator):
+    """``feast materialize-incremental``: from each view's last end up to ``end``.
+
+    :param end: aware datetime or ISO 8601 text with a time zone, excluded; default: the end of the data interval,
+        else the run's time.
+    :param feature_views: names; ``None`` means all.
+    :param version: a version of the one feature view that is named.
+    :param allow_empty: a run that touches no feature view at all is a success.
+    """
+
+    template_fields: Sequence[str] = (
+        *FeastCommandOperator.template_fields,
+        "end",
+        "feature_views",
+        "version",
+    )
+
+    def __init__(
+        self,
+        *,
+        end: datetime | str | None = None,
+        feature_views: list[str] | None = None,
+        version: str | None = None,
+        allow_empty: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        _refuse_command(kwargs)
+        self.end = end
+        self.feature_views = feature_views
+        self.version = version
+        self.allow_empty = allow_empty
+        super().__init__(**kwargs)
+
+    def _check_literals(self) -> None:
+        super()._check_literals()
+        _check_view_arguments(self.feature_views, self.version)
+        if self.end not in (None, "") and literal(self.end):
+            parse_instant(self.end, "end")
+
+    @property
+    def allows_empty(self) -> bool:
+        """Whether a materialization that touches no feature view is a success."""
+        return self.allow_empty
+
+    def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
+        """``materialize-incremental`` up to this run's end."""
+        times = run_times(context)
+        end = self.end or times.interval_end or times.partition_end or times.run_time
+        if end in (None, ""):
+            raise FeastDagError("this run has no time that could be the end", remedy="give end=")
+        last = parse_instant(end, "end")
+        views = check_feature_views(self.feature_views)
+        return FeastCommand.materialize_incremental(
+            Window(last, last).feast_end, feature_views=views, version=self.version
+        ), None
+
+
+class FeastTeardownOperator(FeastCommandOperator):
+    """``feast teardown``: delete the feature store's infrastructure and its registry. There is no way back.
+
+    :param confirm: the project's name, to show that this very one is meant; it is compared with the configuration's
+        ``project`` before anything runs.
+    """
+
+    template_fields: Sequence[str] = (*FeastCommandOperator.template_fields, "confirm")
+
+    def __init__(self, *, confirm: str | None = None, **kwargs: Any) -> None:
+        _refuse_command(kwargs)
+        self.confirm = confirm
+        super().__init__(**kwargs)
+
+    def _check_literals(self) -> None:
+        super()._check_literals()
+        if not self.confirm:
+            raise FeastDagError(
+                "feast teardown deletes the online store's tables and the registry, and was not confirmed",
+                where=f"task {self.task_id!r}",
+                remedy="give confirm= the name of the project in feature_store.yaml",
+            )
+
+    def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
+        """``teardown``, when the configured project is the confirmed one."""
+        if self._run is not None:
+            self._run.confirm_project(self.confirm)
+        return FeastCommand.teardown(), None
+
+
+def run_times(context: Any) -> Any:
+    """What a run knows of its time (FACTS.md "Airflow" 7: keys are absent, not ``None``, where it knows nothing)."""
+    from airflow_provider_feast.model.windows import RunTimes
+
+    get = context.get if context else {}.get
+    dag_run = get("dag_run")
+    return RunTimes(
+        interval_start=get("data_interval_start"),
+        interval_end=get("data_interval_end"),
+        partition_date=get("partition_date"),
+        partition_end=_partition_end(get("dag"), get("partition_date")),
+        run_time=get("logical_date")
+        or getattr(dag_run, "run_after", None)
+        or getattr(dag_run, "start_date", None),
+    )
+
+
+def _partition_end(dag: Any, date: datetime | None) -> datetime | None:
+    """Where a partition of a cron timetable ends: at the next tick; ``None`` for any other timetable."""
+    timetable = getattr(dag, "timetable", None)
+    expression = getattr(timetable, "expression", None)
+    if date is None or not isinstance(expression, str):
+        return None
+    from croniter import croniter
+
+    zone = getattr(timetable, "timezone", None)
+    local = date.astimezone(zone) if hasattr(zone, "utcoffset") else date
+    end: datetime = croniter(expression, local).get_next(datetime)
+    return end
+
+
+def _refuse_command(kwargs: dict[str, Any]) -> None:
+    if kwargs.get("command") is not None:
+        raise FeastDagError(
+            "command is set by this operator itself", remedy="use FeastCommandOperator for other commands"
+        )
+
+
+def _check_view_arguments(feature_views: Any, version: Any) -> None:
+    if feature_views is not None and literal(feature_views):
+        views = check_feature_views(feature_views)
+        if version and len(views) != 1:
+            raise FeastDagError(
+                "version= needs exactly one feature view", remedy="name it: feature_views=['…']"
+            )
