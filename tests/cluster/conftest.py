@@ -2,51 +2,12 @@
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from kubernetes import client, config, watch
-
-REAL = bool(os.environ.get("KUBECONFIG") and os.environ.get("FEAST_TEST_IMAGE"))
-SECURITY = {
-    "runAsNonRoot": True,
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
-PATIENCE = 180 if REAL else 30
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A kubeconfig, and clients made from it."""
-
-    kubeconfig: Path
-    api: client.ApiClient
-
-    @property
-    def core(self) -> client.CoreV1Api:
-        return client.CoreV1Api(self.api)
-
-    @property
-    def batch(self) -> client.BatchV1Api:
-        return client.BatchV1Api(self.api)
-
-    @property
-    def leases(self) -> client.CoordinationV1Api:
-        return client.CoordinationV1Api(self.api)
-
-    @property
-    def rbac(self) -> client.RbacAuthorizationV1Api:
-        return client.RbacAuthorizationV1Api(self.api)
-
-    @property
-    def custom(self) -> client.CustomObjectsApi:
-        return client.CustomObjectsApi(self.api)
-
+from cluster_helpers import REAL, Cluster, Jobs, wait_for
+from kubernetes import config
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
@@ -72,82 +33,6 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     wait_for(cluster.core.list_namespaced_service_account, name, lambda account: account["metadata"]["name"] == "default")
     yield name
     cluster.core.delete_namespace(name)
-
-
-def wait_for(
-    lister: Callable[..., Any], namespace: str, condition: Callable[[dict[str, Any]], bool], **options: Any
-) -> dict[str, Any]:
-    """Watch a list until an object fulfils a condition, and return it."""
-    seen: list[Any] = []
-    stream = watch.Watch().stream(lister, namespace, timeout_seconds=PATIENCE, **options)
-    for event in stream:
-        seen.append((event["type"], event["raw_object"].get("status")))
-        if event["type"] != "DELETED" and condition(event["raw_object"]):
-            found: dict[str, Any] = event["raw_object"]
-            stream.close()
-            return found
-    raise AssertionError(f"nothing fulfilled the condition within {PATIENCE} s; seen: {seen[-5:]}")
-
-
-def true_conditions(obj: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The conditions of an object that are true, by type."""
-    return {c["type"]: c for c in obj.get("status", {}).get("conditions", []) if c["status"] == "True"}
-
-
-@dataclass(frozen=True)
-class Jobs:
-    """Makes Jobs that the restricted standard accepts, and waits for them."""
-
-    cluster: Cluster
-    namespace: str
-    image: str
-
-    def manifest(self, code: str, name: str = "job", **spec: Any) -> dict[str, Any]:
-        """A Job whose container runs Python code; `pod` and `container` are merged into the template."""
-        pod, container = spec.pop("pod", {}), spec.pop("container", {})
-        main = {"name": "main", "image": self.image, "command": ["python3", "-c", code], "securityContext": SECURITY}
-        template = {"restartPolicy": "Never", "containers": [{**main, **container}], **pod}
-        template.setdefault("terminationGracePeriodSeconds", 2)
-        return {"metadata": {"name": name}, "spec": {"backoffLimit": 0, "template": {"spec": template}, **spec}}
-
-    def create(self, code: str = "pass", name: str = "job", **spec: Any) -> Any:
-        return self.cluster.batch.create_namespaced_job(self.namespace, self.manifest(code, name, **spec))
-
-    def until(self, condition: Callable[[dict[str, Any]], bool], name: str = "job") -> dict[str, Any]:
-        lister = self.cluster.batch.list_namespaced_job
-        return wait_for(lister, self.namespace, condition, field_selector=f"metadata.name={name}")
-
-    def finished(self, name: str = "job") -> dict[str, Any]:
-        return self.until(lambda job: bool({"Complete", "Failed"} & set(true_conditions(job))), name)
-
-    def run(self, code: str = "pass", name: str = "job", **spec: Any) -> dict[str, Any]:
-        self.create(code, name, **spec)
-        return self.finished(name)
-
-    def pods(self, name: str = "job") -> list[Any]:
-        found = self.cluster.core.list_namespaced_pod(self.namespace, label_selector=f"job-name={name}")
-        return list(found.items)
-
-    def pod_until(self, condition: Callable[[dict[str, Any]], bool], name: str = "job") -> dict[str, Any]:
-        lister = self.cluster.core.list_namespaced_pod
-        return wait_for(lister, self.namespace, condition, label_selector=f"job-name={name}")
-
-    def terminated(self, name: str = "job") -> Any:
-        return self.pods(name)[0].status.container_statuses[0].state.terminated
-
-    def log(self, name: str = "job", **options: Any) -> str:
-        pod = self.pods(name)[0].metadata.name
-        response = self.cluster.core.read_namespaced_pod_log(
-            pod, self.namespace, _preload_content=False, **options
-        )
-        return str(response.data.decode())
-
-    def events(self, reason: str) -> list[dict[str, Any]]:
-        """Waits for an Event with this reason; returns all that have it."""
-        lister = self.cluster.core.list_namespaced_event
-        wait_for(lister, self.namespace, lambda event: event["reason"] == reason)
-        found = self.cluster.core.list_namespaced_event(self.namespace).items
-        return [event for event in found if event.reason == reason]
 
 
 @pytest.fixture

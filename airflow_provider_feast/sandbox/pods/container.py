@@ -6,10 +6,12 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_provider_feast.sandbox.clock import Backoff
 from airflow_provider_feast.sandbox.images import Image, Images
+from airflow_provider_feast.sandbox.pods import memory
 from airflow_provider_feast.sandbox.pods.env import ConfigError
 from airflow_provider_feast.sandbox.pods.logs import LogFile
 from airflow_provider_feast.sandbox.pods.process import Process, ProcessSpec, StartError
@@ -91,10 +93,17 @@ class ContainerRun:
         process = self._process
         if process is None:
             raise RuntimeError("a container that was not started cannot end")
+        limit = memory.limit_of(self._container)
+        guard = None
+        if limit is not None:
+            kill = partial(self._worker.oom, self.name)
+            guard = asyncio.create_task(memory.enforce(process.pid, limit, kill))
         try:
             code = await process.wait()
         finally:
             self._process = None
+            if guard is not None:
+                guard.cancel()
         reason = "Completed" if code == 0 else "Error"
         if self.name in self._worker.oom_killed:
             code, reason = 137, "OOMKilled"
