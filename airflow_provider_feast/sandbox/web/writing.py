@@ -14,7 +14,7 @@ from airflow_provider_feast.sandbox.cluster import Cluster
 from airflow_provider_feast.sandbox.deletion import DeleteOptions
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.store import encode
-from airflow_provider_feast.sandbox.web import podapi, reading
+from airflow_provider_feast.sandbox.web import podapi, protobuf, reading
 from airflow_provider_feast.sandbox.web.route import Target
 
 _REVIEWS = frozenset({*resources.ACCESS_REVIEWS, resources.SELF_REVIEW})
@@ -26,7 +26,7 @@ async def write(
     """Answer a request that changes something."""
     options = Options(_dry_run(query.get("dryRun")), query.get("fieldValidation") or WARN)
     code, obj = 200, {}
-    raw = await request.read()
+    raw = _as_json(await request.read())
     if target.verb == "create":
         code, obj = 201, _create(cluster, user, target, raw, options)
     elif target.verb == "update":
@@ -89,6 +89,15 @@ def _delete(cluster: Cluster, target: Target, raw: bytes, query: dict[str, str])
     meta = {"resourceVersion": str(cluster.store.version)}
     kind = {"kind": f"{target.resource.kind}List", "apiVersion": target.resource.api_version}
     return _response({**kind, "metadata": meta, "items": found}, 200, warnings)
+
+
+def _as_json(raw: bytes) -> bytes:
+    if not protobuf.is_protobuf(raw):
+        return raw
+    try:
+        return encode(protobuf.decode(raw))
+    except (IndexError, ValueError) as error:
+        raise status.bad_request(f"the body is not valid protobuf: {error}") from error
 
 
 def _dry_run(value: str | None) -> bool:
