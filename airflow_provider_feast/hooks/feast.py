@@ -178,7 +178,7 @@ class FeastHook(BaseHook):
             raise MissingObjectError(
                 f"the ConfigMap {name!r}, which should hold {purpose}, does not exist",
                 where=where,
-                remedy=f"kubectl -n {self.namespace} create configmap {name} --from-file=… creates it; or correct the name",
+                remedy=f"kubectl -n {self.namespace} create configmap {name} --from-file=… makes it, or correct the name",
             )
         keys = sorted({**(found.get("data") or {}), **(found.get("binaryData") or {})})
         if key is not None and key not in keys:

@@ -19,6 +19,7 @@ from airflow_provider_feast.sandbox.demo_world import CONN_ID, DemoError, World,
 
 DAG_ID = "feast_quickstart"
 SANDBOX_IMAGE = "feast-sandbox:local"
+_OURS = "airflow.task.operators.airflow_provider_feast"
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -116,7 +117,7 @@ def _demo(world: World, home: Path) -> int:
     _say("Preparing Airflow's database")
     _run(["airflow", "db", "migrate"], environment, home / "airflow-db.log")
     _say(f"Running the DAG {DAG_ID} for {start.date()}: apply, load, wait, read")
-    _run(["airflow", "dags", "test", DAG_ID, start.isoformat()], environment, home / "dag-run.log", show=True)
+    _run(["airflow", "dags", "test", DAG_ID, end.isoformat()], environment, home / "dag-run.log", show=True)
     _say("Reading the online store back, beside what the parquet files say it must hold")
     print(check(world, start, end), flush=True)
     _summary(world, home, time.monotonic() - began)
@@ -143,8 +144,8 @@ def _run(argv: list[str], environment: dict[str, str], log: Path, *, show: bool 
 
 
 def _short(line: str) -> str:
-    """A log line without its time stamp and source, cut to the width of a terminal."""
-    text = line.strip().split("] ", 1)[-1].split("loc=", 1)[0].split(" logger=", 1)[0].strip()
+    """A log line without its time stamp, level and logger, cut to the width of a terminal."""
+    text = line.split("] ", 1)[-1].split(f"[{_OURS}", 1)[0].rstrip()
     return text if len(text) <= 150 else text[:149] + "…"
 
 
@@ -194,7 +195,7 @@ def _until_ready(process: subprocess.Popen[Any], port: int, log: Path) -> None:
         if process.poll() is not None:
             raise DemoError(f"`airflow standalone` ended at once; see {log}")
         try:
-            with urlopen(f"http://localhost:{port}/api/v2/monitor/health", timeout=5):  # noqa: S310 (loopback)
+            with urlopen(f"http://localhost:{port}/api/v2/monitor/health", timeout=5):
                 return
         except (URLError, OSError):
             time.sleep(0.5)

@@ -115,7 +115,9 @@ def run_script(world: World, name: str, arguments: list[str]) -> str:
     pods = core.list_namespaced_pod(
         world.namespace, label_selector=f"batch.kubernetes.io/job-name={job}"
     ).items
-    logs = [core.read_namespaced_pod_log(pod.metadata.name, world.namespace) for pod in pods]
+    read = core.read_namespaced_pod_log
+    answers = [read(pod.metadata.name, world.namespace, _preload_content=False) for pod in pods]
+    logs = [answer.data.decode() for answer in answers]
     if not batch.read_namespaced_job(job, world.namespace).status.succeeded:
         raise DemoError(f"Job {job} failed:\n" + "\n".join(logs))
     return "\n".join(logs)
