@@ -24,6 +24,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import sys
 import threading
 import time
@@ -330,7 +331,8 @@ class Report:
                 fd = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o644)
                 try:
                     os.pwrite(fd, data.ljust(self._size), 0)
-                    os.ftruncate(fd, len(data))
+                    if stat.S_ISREG(os.fstat(fd).st_mode):
+                        os.ftruncate(fd, len(data))
                 finally:
                     os.close(fd)
             except OSError as error:
@@ -597,7 +599,10 @@ def chain(error: BaseException) -> list[BaseException]:
 
 def described(error: BaseException) -> str:
     text = re.split(r"\n?\[SQL:|\(Background on this error", str(error))[0]
-    return one_line(f"{type(error).__name__}: {text}" if text.strip() else type(error).__name__)
+    if not text.strip() and error.__traceback__:
+        place = frames(error)[-1]
+        text = f"(no message) at {place.filename}, line {place.lineno}"
+    return one_line(f"{type(error).__name__}: {text}")
 
 
 def frames(error: BaseException) -> list[traceback.FrameSummary]:

@@ -1,0 +1,268 @@
+"""The runner's pure parts: configuration, output, result, classification, copying. No Feast."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_feast.model.errors import ERRORS
+from airflow_provider_feast.model.result import RESULT_SCHEMA, CommandResult
+from airflow_provider_feast.runner import feast_runner as runner
+
+# --- configuration ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a: $FIRST\nb: ${SECOND}/x", ["FIRST", "SECOND"]),
+        ("# $COMMENTED\na: x # ${COMMENTED}", []),
+        ("a: 'x # $QUOTED' # $NOT", ["QUOTED"]),
+        ('a: "x # $QUOTED" # $NOT', ["QUOTED"]),
+        ("a: it's # $NOT", []),
+        ("a: x#$PART", ["PART"]),
+        ("a: $5 ${6} ${A-B} $", []),
+        ("a: $SAME ${SAME}", ["SAME"]),
+    ],
+)
+def test_variables_are_those_that_expandvars_looks_up_outside_comments(text: str, names: list[str]) -> None:
+    assert runner.variables(text) == names
+
+
+def test_missing_variables_are_all_named_and_no_value_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERE", "a-secret-value")
+    with pytest.raises(runner.Failure, match="GONE, LOST") as caught:
+        runner.check_variables("a: $GONE/${HERE}\nb: ${LOST}", "/feast/config/feature_store.yaml")
+    assert (caught.value.code, caught.value.kind) == (66, "unexpanded_variables")
+    assert "a-secret-value" not in str(caught.value)
+
+
+def test_a_missing_configuration_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(runner.Failure, match=r"nowhere\.yaml does not exist") as caught:
+        runner.read_configuration(str(tmp_path / "nowhere.yaml"))
+    assert (caught.value.code, caught.value.kind) == (66, "configuration_invalid")
+
+
+# --- output -------------------------------------------------------------------------------------------
+
+
+class Pipe:
+    """A PlainLines with a readable other end and a clock that the test moves."""
+
+    def __init__(self) -> None:
+        self._read, write = os.pipe()
+        os.set_blocking(self._read, False)
+        self.now = 0.0
+        self.mask = runner.Mask()
+        self.stream = runner.PlainLines(write, self.mask, lambda: self.now)
+
+    def said(self) -> str:
+        try:
+            return os.read(self._read, 1 << 20).decode()
+        except BlockingIOError:
+            return ""
+
+
+@pytest.fixture
+def pipe() -> Pipe:
+    return Pipe()
+
+
+def test_escape_sequences_are_removed_even_when_they_come_in_two_writes(pipe: Pipe) -> None:
+    pipe.stream.write(b"\x1b[1m\x1b[")
+    pipe.stream.write(b"32mdriver\x1b[0m: \x1b]8;;http://x\x07link\x1b]8;;\x07\n")
+    assert pipe.said() == "driver: link\n"
+
+
+def test_a_progress_bar_becomes_a_line_every_few_seconds_and_its_last_state(pipe: Pipe) -> None:
+    for step in range(101):
+        pipe.now = step / 10
+        pipe.stream.write(f"\r{step:3d}%|##| {step}/100".encode())
+    pipe.stream.write(b"\ndone\n")
+    assert [line.split("|")[0].strip() for line in pipe.said().splitlines()] == ["0%", "50%", "100%", "done"]
+
+
+def test_a_secret_is_masked_even_when_it_comes_in_two_writes(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PASSWORD", "p@ss/word")
+    monkeypatch.setenv("SHORT", "abc")
+    pipe.mask.set(runner.secrets_of("a: ${PASSWORD}\nb: $SHORT"))
+    pipe.stream.write(b"postgres://u:p@ss")
+    pipe.stream.write(b"/word@db abc\npostgres://u:p%40ss%2Fword@db\n")
+    assert pipe.said() == "postgres://u:***@db abc\npostgres://u:***@db\n"
+    assert pipe.mask.value({"argv": ["x", "p@ss/word"]}) == {"argv": ["x", "***"]}
+
+
+def test_a_line_without_an_end_is_written_at_the_end(pipe: Pipe) -> None:
+    pipe.stream.write(b"last words\x1b[0m")
+    assert pipe.said() == ""
+    pipe.stream.drain()
+    assert pipe.said() == "last words\n"
+
+
+# --- result -------------------------------------------------------------------------------------------
+
+
+def test_the_result_stays_valid_json_within_its_budget_with_500_views(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    report = runner.Report(str(log), 2048, runner.Mask())
+    for number in range(500):
+        report.add(f"feature_view_{number}", number, 0.5)
+        assert len(log.read_bytes()) <= 2048
+    report.end("failed", 1, "command_failed", "wörd " * 400)
+    text = log.read_text()
+    result = CommandResult.parse(text)
+    assert result is not None
+    assert len(text.encode()) <= 2048
+    assert list(json.loads(text))[:2] == ["v", "verdict"]
+    assert result.views_omitted == 500 - len(result.views) > 400
+    assert len(result.views) > 5
+    assert result.message.startswith("wörd wörd")
+    assert result.message.endswith("…")
+
+
+def test_a_message_is_cut_before_a_view_is_left_out(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    report = runner.Report(str(log), 1024, runner.Mask())
+    for number in range(8):
+        report.add(f"view_{number}", None, 1.0)
+    report.end("failed", 1, "command_failed", "x" * 5000)
+    result = CommandResult.parse(log.read_text())
+    assert result is not None
+    assert (len(result.views), result.views_omitted) == (8, 0)
+    assert len(log.read_bytes()) <= 1024
+
+
+def test_a_shorter_result_replaces_a_longer_one_completely(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    report = runner.Report(str(log), 2048, runner.Mask())
+    report.end("failed", 1, "command_failed", "a long message " * 20)
+    report.end("succeeded", 0)
+    assert json.loads(log.read_text())["verdict"] == "succeeded"
+
+
+def test_windows_of_one_view_are_summed_and_an_unknown_number_stays_unknown() -> None:
+    report = runner.Report("", 2048, runner.Mask())
+    for rows in (2, 3):
+        report.add("known", rows, 1.0)
+    for rows in (2, None, 3):
+        report.add("unknown", rows, 1.0)
+    assert report.body["views"]["known"] == {"rows": 5, "seconds": 2.0, "windows": 2}
+    assert report.body["views"]["unknown"]["rows"] is None
+    assert runner.SCHEMA == RESULT_SCHEMA
+
+
+# --- classification -----------------------------------------------------------------------------------
+
+
+def made(module: str, name: str, text: str, *bases: type[BaseException]) -> BaseException:
+    return type(name, bases or (Exception,), {"__module__": module})(text)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (
+            made("feast.errors", "FeatureViewNotFoundException", "Feature view x does not exist"),
+            "unknown_feature_view",
+        ),
+        (ValueError("FeatureView x is not configured to be served online."), "unknown_feature_view"),
+        (
+            made("yaml.scanner", "ScannerError", "bad", type("YAMLError", (Exception,), {})),
+            "configuration_invalid",
+        ),
+        (made("feast.errors", "FeastProviderNotImplementedError", "Provider 'x'"), "configuration_invalid"),
+        (
+            made("sqlalchemy.exc", "OperationalError", "connection refused\n[SQL: SELECT 1]"),
+            "store_unreachable",
+        ),
+        (made("psycopg", "OperationalError", "password authentication failed"), "store_unreachable"),
+        (made("redis.exceptions", "AuthenticationError", "WRONGPASS"), "store_unreachable"),
+        (ConnectionRefusedError(111, "Connection refused"), "store_unreachable"),
+        (made("feast.errors", "S3RegistryBucketForbiddenAccess", "bucket"), "registry_unreachable"),
+        (made("sqlite3", "OperationalError", "unable to open database file"), "store_unreachable"),
+        (made("sqlite3", "OperationalError", "no such table: demo_x"), "command_failed"),
+        (MemoryError(), "out_of_memory"),
+        (KeyError("x"), "command_failed"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_a_failure_gets_the_kind_of_its_exception(error: BaseException, kind: str) -> None:
+    found, message = runner.classify(error, "/repo")
+    assert (found, "\n" in message, "SQL" in message) == (kind, False, False)
+    assert kind in ERRORS
+
+
+def test_the_cause_of_a_failure_counts_too() -> None:
+    outer = RuntimeError("materialization failed")
+    outer.__cause__ = made("redis.exceptions", "ConnectionError", "Error 111 connecting to redis:6379")
+    assert runner.classify(outer, "/repo") == (
+        "store_unreachable",
+        "ConnectionError: Error 111 connecting to redis:6379",
+    )
+
+
+# --- copy and the command line ------------------------------------------------------------------------
+
+
+def test_a_config_map_volume_is_copied_as_plain_files(tmp_path: Path) -> None:
+    volume, target = tmp_path / "volume", tmp_path / "repo"
+    (volume / "..2026" / "sub").mkdir(parents=True)
+    (volume / "..2026" / "views.py").write_text("x = 1")
+    (volume / "..2026" / "sub" / "more.py").write_text("y = 1")
+    (volume / "..data").symlink_to("..2026")
+    (volume / "views.py").symlink_to("..data/views.py")
+    (volume / "sub").symlink_to("..data/sub")
+    target.mkdir()
+    for _again in range(2):
+        assert runner.main(["copy", str(volume), str(target)]) == 0
+    found = sorted(path for path in target.rglob("*") if path.is_file())
+    assert [str(path.relative_to(target)) for path in found] == ["sub/more.py", "views.py"]
+    assert not any(path.is_symlink() for path in target.rglob("*"))
+
+
+@pytest.mark.parametrize("trouble", ["missing", "empty", "inside", "loop"])
+def test_a_copy_that_cannot_work_exits_67_and_says_why(
+    tmp_path: Path, trouble: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target, log = tmp_path / "source", tmp_path / "target", tmp_path / "log"
+    log.touch()
+    if trouble != "missing":
+        source.mkdir()
+    if trouble == "inside":
+        target = source / "target"
+    if trouble in ("inside", "loop"):
+        (source / "views.py").touch()
+    if trouble == "loop":
+        (source / "self").symlink_to(source)
+    assert runner.main(["copy", "--termination-log", str(log), str(source), str(target)]) == 67
+    assert "definitions cannot be copied" in capsys.readouterr().err
+    result = CommandResult.parse(log.read_text())
+    assert result is not None
+    assert (result.exit_code, result.kind) == (67, "definitions_invalid")
+
+
+@pytest.mark.parametrize("argv", [[], ["run"], ["run", "--repo", "/r"], ["copy", "/only-one"], ["walk"]])
+def test_a_wrong_call_exits_64(argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        runner.main(argv)
+    assert caught.value.code == 64
+
+
+@pytest.mark.parametrize("subcommand", ["apply", "plan"])
+def test_apply_without_definitions_is_refused(tmp_path: Path, subcommand: str) -> None:
+    with pytest.raises(runner.Failure, match="no Python file"):
+        runner.prepare_repo(str(tmp_path), subcommand)
+    runner.prepare_repo(str(tmp_path / "new"), "materialize")
+    assert (tmp_path / "new").is_dir()
+
+
+def test_the_file_is_small_and_old_python_understands_it() -> None:
+    text = Path(runner.__file__).read_text()
+    ast.parse(text, feature_version=(3, 9))
+    assert len(text.encode()) < 1 << 20
