@@ -178,7 +178,7 @@ def _container_problem(pod: PodView, container: Container, job: dict[str, Any]) 
     if reason in ("StartError", "ContainerCannotRun", "RunContainerError", "CreateContainerConfigError"):
         return missing_object(pod, message) or start_problem(container, message)
     if result is not None and result.verdict in ("failed", "interrupted"):
-        return _by_result(result, container)
+        return _by_result(result, pod, container, job)
     return _by_signal(pod, container, job, result) or _by_words(container, message, result)
 
 
@@ -231,7 +231,7 @@ def _more_memory(pod: PodView, job: dict[str, Any]) -> str:
     return then
 
 
-def _by_result(result: CommandResult, container: Container) -> Problem:
+def _by_result(result: CommandResult, pod: PodView, container: Container, job: dict[str, Any]) -> Problem:
     """The runner's own account; its exact kinds win, its vague ones are looked at once more."""
     known = recognise(result.message)
     if result.verdict == "interrupted":
@@ -239,10 +239,13 @@ def _by_result(result: CommandResult, container: Container) -> Problem:
         return Problem("interrupted", cause, remedy("interrupted"))
     kind = result.kind if result.kind in ERRORS else "command_failed"
     if known and kind in ("command_failed", known.kind):
-        return Problem(known.kind, _one_stop(known.cause), known.remedy)
+        then = _more_memory(pod, job) if known.kind == "out_of_memory" else known.remedy
+        return Problem(known.kind, _one_stop(known.cause), then)
     said = shorten(clean(result.message))
     cause = f"Feast failed: {said}" if said else f"Feast failed with exit code {container.exit_code}."
-    return Problem(kind, _one_stop(cause), remedy(kind))
+    return Problem(
+        kind, _one_stop(cause), _more_memory(pod, job) if kind == "out_of_memory" else remedy(kind)
+    )
 
 
 def _by_words(container: Container, message: str, result: CommandResult | None) -> Problem:

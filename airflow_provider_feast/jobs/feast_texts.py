@@ -15,7 +15,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _SECRETS = (
     (re.compile(r"(\w://)\S*@"), r"\1…@"),
     (re.compile(r"\s*\[type=[^\n]*"), ""),
-    (re.compile(r"(?i)\b((?:password|passwd|pwd|secret|token|access_key)\w*['\"]?\s*[=:]\s*)\S+"), r"\1…"),
+    (re.compile(r"(?i)\b(\w*(?:password|passwd|pwd|secret|token|access_key)\w*['\"]?\s*[=:]\s*)\S+"), r"\1…"),
 )
 _NOISE = re.compile(r"^\s*(For further information visit|\(Background on this error|\[SQL:|\[parameters:)")
 _FRAME = re.compile(r'^\s+File "([^"]+)", line \d+')
@@ -104,6 +104,12 @@ _RULES: tuple[_Rule, ...] = (
         "Set online=True in its definition and run apply, or leave the view out.",
     ),
     _rule("unknown_feature_view", r"FeatureView(?:NotFoundException|VersionNotFound)"),
+    _rule(
+        "unknown_feature_view",
+        r"(?:Feature|Label)View \S+ (?:is disabled|cannot be materialized)",
+        "{error}",
+        "Enable it (`feast feature-views enable NAME`), or leave the view out.",
+    ),
     _rule("unknown_feature_view", r"^(?:On demand f|F)eature view \S+ does not exist"),
     _rule(
         "nothing_materialized",

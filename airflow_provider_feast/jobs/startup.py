@@ -110,7 +110,7 @@ def unschedulable(pod: PodView, message: str) -> Problem:
 
 def _wishes(pod: PodView, reason: str) -> tuple[str, str]:
     """What the pod asks for that no node has, and what to do about it."""
-    if match := re.search(r"Insufficient ([\w./-]+)", reason):
+    if match := re.search(r"Insufficient (\w[\w./-]*\w)", reason):
         resource = match.group(1)
         amounts = [text(at(c.spec, "resources", "requests", resource)) for c in pod.containers]
         asked = ", ".join(amount for amount in amounts if amount)
@@ -268,8 +268,6 @@ def start_problem(container: Container, message: str, *, can_mend: bool = False)
 
 def _event(pod: PodView, event: dict[str, Any]) -> Problem | None:
     reason, message = text(event.get("reason")), text(event.get("message"))
-    if reason == "FailedScheduling":
-        return unschedulable(pod, message)
     if reason in _MOUNT_REASONS:
         return _mount(pod, message)
     if reason in ("FailedCreatePodSandBox", "NetworkNotReady"):
