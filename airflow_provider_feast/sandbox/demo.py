@@ -134,9 +134,7 @@ def _run(argv: list[str], environment: dict[str, str], log: Path, *, show: bool 
     ):
         for line in process.stdout or ():
             file.write(line)
-            if show and any(
-                word in line for word in ("Job feast-", "Window:", "rows", "--- log", "rror", ": ")
-            ):
+            if show and _OURS in line and "Building" not in line:
                 print(f"    {_short(line)}", flush=True)
     state = log.read_text(encoding="utf-8")
     if process.returncode or ("dags" in argv and "state=failed" in state):
