@@ -33,11 +33,18 @@ def async_configuration(sync: Any) -> Configuration:
     ):
         if hasattr(sync, name):
             setattr(configuration, name, getattr(sync, name))
-    token = sync.get_api_key_with_prefix("authorization") or sync.get_api_key_with_prefix("BearerToken")
-    if token:
-        configuration.api_key["BearerToken"] = token
-    elif sync.username:
-        configuration.username, configuration.password = sync.username, sync.password
+
+    def token() -> str | None:
+        found: str | None = sync.get_api_key_with_prefix("BearerToken", "authorization")
+        return found
+
+    async def renew(target: Configuration) -> None:
+        if found := await asyncio.to_thread(token):
+            target.api_key["BearerToken"] = found
+
+    if found := token():
+        configuration.api_key["BearerToken"] = found
+        configuration.refresh_api_key_hook = renew  # in-cluster and exec tokens live for minutes
     return configuration
 
 
