@@ -1,0 +1,24 @@
+"""One measured figure and the line it is printed as."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Figure(NamedTuple):
+    """Our value beside the peer's, in the same unit and from the same run; less is better.
+
+    :param id: short and stable, e.g. ``P1``.
+    :param name: what is measured, with its unit, without blanks.
+    """
+
+    id: str
+    name: str
+    ours: float
+    peer: float
+
+    @property
+    def line(self) -> str:
+        """``<id> <name> ours=<x> peer=<y> ratio=<ours/peer>``."""
+        ratio = f"{self.ours / self.peer:.3f}" if self.peer else "inf"
+        return f"{self.id} {self.name} ours={self.ours:.1f} peer={self.peer:.1f} ratio={ratio}"
