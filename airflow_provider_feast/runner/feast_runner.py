@@ -7,7 +7,7 @@ Python 3.9 is enough. Exit codes: 0 done, 1 Feast failed, 2 Feast usage error, 6
 """
 
 # Python 3.9 has neither datetime.UTC nor zip(strict=); os.path keeps the start short; Feast is imported late.
-# ruff: noqa: B905, UP017, UP035, PTH103, PTH110, PTH112, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: B905, UP017, UP035, PTH100, PTH103, PTH110, PTH112, PTH118, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -817,6 +817,9 @@ def execute(options: argparse.Namespace, output: Output, report: Report, stopper
 
 def run(options: argparse.Namespace) -> int:
     """Run one Feast command and leave its result; the exit code."""
+    for name in ("repo", "config", "termination_log"):  # apply changes the working directory
+        value = getattr(options, name)
+        setattr(options, name, os.path.abspath(value) if value else "")
     output = Output()
     output.install()
     report = Report(options.termination_log, options.message_bytes, output.mask)

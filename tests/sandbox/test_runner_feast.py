@@ -78,10 +78,12 @@ class Shop(NamedTuple):
         return self._replace(store=to / "store")
 
     def start(self, *argv: str, options: tuple[str, ...] = (), **env: str) -> subprocess.Popen[str]:
-        log = self.store / "termination-log"
-        own = ["run", "--repo", str(self.repo), "--config", str(self.config), "--termination-log", str(log)]
+        paths = (self.repo, self.config, "termination-log")  # relative ones must work, too
+        repo, config, log = (os.path.relpath(self.store / path, self.store) for path in paths)
+        own = ["run", "--repo", repo, "--config", config, "--termination-log", log]
         return subprocess.Popen(
             [sys.executable, RUNNER, *own, *options, "--", *argv],
+            cwd=self.store,
             env={**os.environ, "DEMO_STORE": str(self.store), "PYTHONWARNINGS": "ignore", **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
