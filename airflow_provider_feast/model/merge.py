@@ -31,6 +31,18 @@ _OURS = {
 }
 
 
+_MAPS = (
+    ("metadata",),
+    ("metadata", "labels"),
+    ("spec",),
+    ("spec", "template"),
+    ("spec", "template", "metadata"),
+    ("spec", "template", "metadata", "labels"),
+    ("spec", "template", "spec"),
+)
+"""Parts of a Job that are never deleted or replaced as a whole."""
+
+
 def merge(base: Any, override: Any, _field: str = "") -> Any:
     """Merge ``override`` over ``base`` and return the result; neither is changed.
 
@@ -86,12 +98,15 @@ def check_overrides(overrides: Any, our_labels: frozenset[str] = frozenset()) ->
             raise FeastDagError(
                 f"job_overrides sets {'.'.join(path)}, which is refused: {why}", remedy="leave it out"
             )
+    for path in _MAPS:
+        if _has(overrides, path) and not isinstance(_get(overrides, path), dict):
+            raise FeastDagError(
+                f"job_overrides sets {'.'.join(path)} to {_get(overrides, path)!r}, which would take the Job's own "
+                "parts away",
+                remedy="give a mapping with what you want to change in it, or leave it out",
+            )
     for path in (("metadata", "labels"), ("spec", "template", "metadata", "labels")):
         labels = _get(overrides, path)
-        if labels is None and _has(overrides, path):
-            raise FeastDagError(
-                f"job_overrides deletes {'.'.join(path)}, by which Jobs are found", remedy="leave it out"
-            )
         if taken := sorted(our_labels.intersection(labels or ())):
             raise FeastDagError(
                 f"job_overrides sets the label {taken[0]!r} in {'.'.join(path)}, by which Jobs are found",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -19,12 +18,14 @@ from airflow_provider_feast.model.sources import (
     Definitions,
     ImageDefinitions,
     InlineConfiguration,
+    check_key,
     check_object_name,
     read_configuration,
     read_definitions,
 )
 from airflow_provider_feast.model.windows import parse_duration
 
+_VARIABLE = re.compile(r"[ -<>-~]+")
 QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
 
 
@@ -73,17 +74,21 @@ class FeastSettings(NamedTuple):
     job_overrides: Mapping[str, Any] = {}
 
     def override(self, **values: Any) -> FeastSettings:
-        """A copy with the values that are not ``None`` put in, each checked like a connection's field.
+        """A copy with the values put in that are neither ``None`` nor "", each checked like a connection's field.
+
+        ``env`` is merged over the connection's; everything else replaces.
 
         :raises FeastDagError: for a value that cannot work.
         """
-        given = {name: value for name, value in values.items() if value is not None}
+        given = {name: value for name, value in values.items() if value is not None and value != ""}
         if "configuration" in given:
             given["configuration"] = read_configuration(given["configuration"])
         if "definitions" in given:
             given["definitions"] = read_definitions(given["definitions"])
         plain = [field for field in FIELDS if field.name in given and field.name != "configuration"]
         given |= {field.name: _read(field, given[field.name]) for field in plain}
+        if "env" in given:
+            given["env"] = {**self.env, **given["env"]}
         return check_settings(self._replace(**given))
 
 
@@ -106,6 +111,8 @@ def read_settings(conn_id: str, extra: Mapping[str, Any]) -> FeastSettings:
 
 def _settings(conn_id: str, extra: dict[str, Any]) -> FeastSettings:
     if unknown := sorted(set(extra) - FIELD_NAMES):
+        import difflib
+
         near = difflib.get_close_matches(unknown[0], FIELD_NAMES, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(sorted(FIELD_NAMES))}"
         raise FeastConfigurationError(f"the field {unknown[0]!r} does not exist", remedy=hint)
@@ -144,6 +151,7 @@ def check_settings(settings: FeastSettings) -> FeastSettings:
     for name in ("namespace", "service_account", "ca_bundle_config_map"):
         if value := getattr(settings, name):
             check_object_name(value, name)
+    check_key(settings.ca_bundle_key, "ca_bundle_key")
     for secret in settings.image_pull_secrets:
         check_object_name(secret, "image_pull_secrets")
     for source in settings.env_from:
@@ -168,6 +176,7 @@ def check_settings(settings: FeastSettings) -> FeastSettings:
 
 
 _LISTS = frozenset({"image_pull_secrets", "env_from"})
+_LARGEST = 2**31 - 1
 _POSITIVE = frozenset({"deadline_seconds", "startup_timeout_seconds", "run_as_user"})
 
 
@@ -197,15 +206,14 @@ def _read(field: Field, value: Any) -> Any:
 
 def _integer(field: Field, value: Any) -> int:
     lowest = 1 if field.name in _POSITIVE else 0
-    try:
-        number = int(str(value))
-    except ValueError as error:
+    text = re.sub(r"\.0+$", "", str(value).strip())  # forms and JSON turn 5 into 5.0
+    if isinstance(value, bool) or not re.fullmatch(r"[+-]?[0-9]+", text):
+        raise FeastDagError(f"{field.name}={value!r} is not a whole number", remedy=field.description)
+    if not lowest <= int(text) <= _LARGEST:
         raise FeastDagError(
-            f"{field.name}={value!r} is not a whole number", remedy=field.description
-        ) from error
-    if isinstance(value, bool) or not lowest <= number <= 2**31 - 1:
-        raise FeastDagError(f"{field.name}={value!r} must be at least {lowest}", remedy=field.description)
-    return number
+            f"{field.name}={value!r} must be between {lowest} and {_LARGEST}", remedy=field.description
+        )
+    return int(text)
 
 
 def _boolean(field: Field, value: Any) -> bool:
@@ -223,5 +231,25 @@ def _object(field: Field, value: Any) -> dict[str, Any]:
     if not isinstance(parsed, Mapping):
         raise FeastDagError(f"{field.name} is not a JSON object", remedy=field.description)
     if field.name == "env":
-        return {str(name): str(text) for name, text in parsed.items()}
+        return {_variable(name): _variable_text(name, text) for name, text in parsed.items()}
     return dict(parsed)
+
+
+def _variable(name: Any) -> str:
+    if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+        raise FeastDagError(
+            f"env has the name {name!r}, which cannot be an environment variable's",
+            remedy="use printable characters other than '='",
+        )
+    return name
+
+
+def _variable_text(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, (str, int, float)) or "\x00" in str(value):
+        raise FeastDagError(
+            f"env[{name!r}] is {value!r}; the value of a variable must be text",
+            remedy="write it as text (JSON or YAML inside it is fine), or leave the variable out",
+        )
+    return str(value)

@@ -11,6 +11,7 @@ from airflow_provider_feast.model.errors import FeastDagError
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _TICK = timedelta(microseconds=1)
+_LONGEST = timedelta(days=36_500)
 
 
 class Window(NamedTuple):
@@ -90,7 +91,13 @@ def parse_instant(value: Any, name: str) -> datetime:
             "or that time on the clock of your team",
             remedy=f"say which: {name}={utc!r} for UTC, or with your own offset such as +02:00",
         )
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        raise FeastDagError(
+            f"{name}={instant.isoformat()} is outside the years 1 to 9999 in UTC",
+            remedy="give a time that lies within them",
+        ) from error
 
 
 def parse_duration(value: Any, name: str) -> timedelta:
@@ -99,22 +106,27 @@ def parse_duration(value: Any, name: str) -> timedelta:
     :param value: a ``timedelta``, a number of seconds, or text such as ``90m``, ``26h``, ``1d``.
     :raises FeastDagError: when it is none of these, or is not longer than zero.
     """
-    duration: timedelta | None = None
-    if isinstance(value, timedelta):
-        duration = value
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        duration = timedelta(seconds=value)
-    elif isinstance(value, str):
-        if match := _DURATION.fullmatch(value.strip().lower()):
-            duration = timedelta(**{_UNITS[match[2]]: float(match[1])})
-        elif value.strip().isdigit():
-            duration = timedelta(seconds=int(value))
-    if duration is None or duration <= timedelta(0):
+    try:
+        duration = _duration(value)
+    except (OverflowError, ValueError):  # beyond what a timedelta holds, or not a number
+        duration = None
+    if duration is None or not timedelta(0) < duration <= _LONGEST:
         raise FeastDagError(
-            f"{name}={value!r} is not a duration longer than zero",
+            f"{name}={value!r} is not a duration longer than zero and up to 100 years",
             remedy=f"give a timedelta, seconds, or text such as {name}='90m', '26h' or '1d'",
         )
     return duration
+
+
+def _duration(value: Any) -> timedelta | None:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return timedelta(seconds=value)
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if match := _DURATION.fullmatch(text):
+        return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    return timedelta(seconds=int(text)) if text.isdecimal() else None
 
 
 def resolve_window(
