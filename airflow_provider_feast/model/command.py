@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from airflow_provider_feast.model.errors import FeastDagError
 
 _SUBCOMMAND = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_VERSION = re.compile(r"v(ersion)?\d+|latest", re.IGNORECASE)
 _VIEW = re.compile(r"[^\s\x00-\x1f-][^\s\x00-\x1f]*")
 
 SERVERS = frozenset(
@@ -64,14 +65,14 @@ class FeastCommand(NamedTuple):
         :param feature_views: names; none means all of the registry.
         :param version: a version of exactly one feature view, e.g. ``v2``.
         """
-        return cls("materialize", [start, end, *_views(feature_views), *_version(version)])
+        return cls("materialize", [start, end, *_views(feature_views, version)])
 
     @classmethod
     def materialize_incremental(
         cls, end: str, *, feature_views: Iterable[str] = (), version: str | None = None
     ) -> FeastCommand:
         """``feast materialize-incremental END``; parameters as for :meth:`materialize`."""
-        return cls("materialize-incremental", [end, *_views(feature_views), *_version(version)])
+        return cls("materialize-incremental", [end, *_views(feature_views, version)])
 
     @classmethod
     def teardown(cls) -> FeastCommand:
@@ -92,6 +93,11 @@ class FeastCommand(NamedTuple):
                 remedy=f"give a list, one string per argument: {name}={value.split()!r}",
             )
         if isinstance(value, FeastCommand):
+            if isinstance(value.arguments, str):
+                raise FeastDagError(
+                    f"{name}.arguments is the text {value.arguments!r}, which would become one argument a letter",
+                    remedy=f"give a list, one string per argument: {value.arguments.split()!r}",
+                )
             value = value.argv
         if not isinstance(value, (list, tuple)) or not value:
             raise FeastDagError(
@@ -130,8 +136,10 @@ class FeastCommand(NamedTuple):
 
 
 def check_feature_views(value: Any, name: str = "feature_views") -> list[str]:
-    """Check a list of feature view names.
+    """Check a list of feature view names, and drop repetitions; a set comes back sorted.
 
+    :param value: names; ``None`` means all. An empty list is refused: it would mean all, too, and is more often the
+        answer of a task that found none.
     :raises FeastDagError: when it is not a list of names.
     """
     if value is None:
@@ -141,22 +149,46 @@ def check_feature_views(value: Any, name: str = "feature_views") -> list[str]:
             f"{name} is {value!r}, not a list of names",
             remedy=f"write {name}=['driver_stats', 'customer_profile']",
         )
+    if not value:
+        raise FeastDagError(
+            f"{name} is empty, which would load every feature view",
+            remedy=f"leave {name} out to load all, or skip the task when there is none to load",
+        )
     for item in value:
         if not isinstance(item, str) or not _VIEW.fullmatch(item):
             raise FeastDagError(
                 f"{name} holds {item!r}, which cannot be the name of a feature view",
                 remedy="names are text without blanks that does not start with '-'",
             )
-    return list(value)
+    names = sorted(value) if isinstance(value, (set, frozenset)) else value
+    return list(dict.fromkeys(names))
+
+
+def check_version(value: Any, feature_views: Sequence[str], name: str = "version") -> None:
+    """Check the version of a feature view.
+
+    :param feature_views: the views that are named; Feast takes a version of exactly one.
+    :raises FeastDagError: when it cannot work.
+    """
+    if value in (None, ""):
+        return
+    if not isinstance(value, str) or not _VERSION.fullmatch(value):
+        raise FeastDagError(
+            f"{name}={value!r} is not a version of a feature view", remedy=f"write {name}='v2' or 'latest'"
+        )
+    if len(feature_views) != 1:
+        raise FeastDagError(
+            f"{name}={value!r} needs exactly one feature view, not {len(feature_views) or 'all'}",
+            remedy="name it: feature_views=['…']",
+        )
 
 
 def _skips(source: bool, view: bool) -> list[str]:
     return ["--skip-source-validation"] * bool(source) + ["--skip-feature-view-validation"] * bool(view)
 
 
-def _views(names: Iterable[str]) -> list[str]:
-    return [part for name in check_feature_views(list(names)) for part in ("--views", name)]
-
-
-def _version(version: str | None) -> list[str]:
-    return ["--version", version] if version else []
+def _views(names: Iterable[str], version: str | None) -> list[str]:
+    views = check_feature_views(list(names) or None)
+    check_version(version, views)
+    found = [part for name in views for part in ("--views", name)]
+    return [*found, "--version", version] if version else found
