@@ -10,6 +10,40 @@ from airflow_provider_feast.model.errors import FeastDagError
 RUN_AS_USER = 1001
 """The user of the feature-server image."""
 
+_CAPABILITIES = frozenset(
+    {
+        "AUDIT_WRITE",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "MKNOD",
+        "NET_BIND_SERVICE",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYS_CHROOT",
+    }
+)
+_SELINUX_TYPES = frozenset({"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"})
+_SYSCTLS = frozenset(
+    {
+        "kernel.shm_rmid_forced",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.tcp_syncookies",
+        "net.ipv4.ping_group_range",
+        "net.ipv4.ip_local_reserved_ports",
+        "net.ipv4.tcp_keepalive_time",
+        "net.ipv4.tcp_fin_timeout",
+        "net.ipv4.tcp_keepalive_intvl",
+        "net.ipv4.tcp_keepalive_probes",
+        "net.ipv4.tcp_rmem",
+        "net.ipv4.tcp_wmem",
+    }
+)
 _VOLUMES = frozenset(
     {
         "configMap",
@@ -17,6 +51,7 @@ _VOLUMES = frozenset(
         "downwardAPI",
         "emptyDir",
         "ephemeral",
+        "image",
         "persistentVolumeClaim",
         "projected",
         "secret",
@@ -127,16 +162,33 @@ def _baseline(spec: dict[str, Any]) -> Iterator[str]:
         if "hostPath" in volume:
             yield f"volumes[{volume.get('name')}].hostPath must not be used"
     pod_context = spec.get("securityContext") or {}
-    if (pod_context.get("seccompProfile") or {}).get("type") == "Unconfined":
-        yield "securityContext.seccompProfile.type must not be Unconfined"
+    yield from _confinement("securityContext", pod_context)
+    for sysctl in pod_context.get("sysctls") or ():
+        if sysctl.get("name") not in _SYSCTLS:
+            yield f"securityContext.sysctls must not set {sysctl.get('name')}"
     for where, container in _containers(spec):
         context = container.get("securityContext") or {}
+        yield from _confinement(f"{where}.securityContext", context)
         if context.get("privileged"):
             yield f"{where}.securityContext.privileged must not be true"
-        if (context.get("seccompProfile") or {}).get("type") == "Unconfined":
-            yield f"{where}.securityContext.seccompProfile.type must not be Unconfined"
+        if added := sorted(set((context.get("capabilities") or {}).get("add") or ()) - _CAPABILITIES):
+            yield f"{where}.securityContext.capabilities.add must not hold {', '.join(added)}"
+        if context.get("procMount", "Default") != "Default":
+            yield f"{where}.securityContext.procMount must be Default"
         if any(port.get("hostPort") for port in container.get("ports") or ()):
             yield f"{where}.ports must not set hostPort"
+
+
+def _confinement(where: str, context: dict[str, Any]) -> Iterator[str]:
+    """What pods and containers can both loosen."""
+    for field in ("seccompProfile", "appArmorProfile"):
+        if (context.get(field) or {}).get("type") == "Unconfined":
+            yield f"{where}.{field}.type must not be Unconfined"
+    selinux = context.get("seLinuxOptions") or {}
+    if selinux.get("user") or selinux.get("role") or (selinux.get("type") or "") not in _SELINUX_TYPES:
+        yield f"{where}.seLinuxOptions must not set a user, a role or a type of its own"
+    if (context.get("windowsOptions") or {}).get("hostProcess"):
+        yield f"{where}.windowsOptions.hostProcess must not be true"
 
 
 def _restricted(spec: dict[str, Any]) -> Iterator[str]:
