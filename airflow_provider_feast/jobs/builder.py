@@ -147,8 +147,16 @@ def finalize(built: dict[str, Any], wanted: dict[str, Any], options: Mapping[str
 
 
 def manifest_digest(job: Mapping[str, Any]) -> str:
-    """What tells whether two Jobs would do the same: the spec, without what differs between tries."""
-    return naming.digest({"spec": job["spec"], "labels": job["metadata"].get("labels")})[:40]
+    """What tells whether two Jobs would do the same: the spec, without what differs between tries.
+
+    An inline configuration lies in a ConfigMap that is named after the Job, so the spec does not show it: its own
+    digest counts too.
+    """
+    metadata = job["metadata"]
+    configuration = (metadata.get("annotations") or {}).get(naming.A_CONFIG_DIGEST, "")
+    return naming.digest(
+        {"spec": job["spec"], "labels": metadata.get("labels"), "configuration": configuration}
+    )[:40]
 
 
 def _check_security(job: dict[str, Any], plan: JobPlan) -> None:

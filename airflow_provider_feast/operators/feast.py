@@ -6,16 +6,25 @@ and run by :mod:`airflow_provider_feast.jobs`, which is imported when the task r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_feast.model.command import FeastCommand, check_feature_views
+from airflow_provider_feast.model.command import FeastCommand, check_feature_views, check_version
 from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.merge import check_overrides
-from airflow_provider_feast.model.windows import Window, parse_duration, parse_instant
+from airflow_provider_feast.model.naming import OUR_LABELS
+from airflow_provider_feast.model.settings import FeastSettings
+from airflow_provider_feast.model.windows import (
+    RunTimes,
+    Window,
+    parse_duration,
+    parse_instant,
+    resolve_window,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -43,12 +52,12 @@ _OVERRIDES = (
 def literal(value: Any) -> bool:
     """Whether a value is known at parse: no Jinja, no XComArg, nothing of those inside."""
     if isinstance(value, str):
-        return "{{" not in value and "{%" not in value
+        return not any(mark in value for mark in ("{{", "{%", "{#"))
     if isinstance(value, dict):
         return all(literal(item) for pair in value.items() for item in pair)
     if isinstance(value, (list, tuple, set, frozenset)):
         return all(literal(item) for item in value)
-    return value is None or isinstance(value, (bool, int, float, datetime, timedelta))
+    return value is None or isinstance(value, (bool, int, float, date, timedelta))
 
 
 class FeastCommandOperator(BaseOperator):
@@ -183,20 +192,19 @@ class FeastCommandOperator(BaseOperator):
         if self.deadline is not None and literal(self.deadline):
             parse_duration(self.deadline, "deadline")
         if self.job_overrides is not None and literal(self.job_overrides):
-            check_overrides(self.job_overrides)
-        if self.command_mode not in (None, "runner", "cli"):
-            raise FeastDagError(
-                f"command_mode={self.command_mode!r} is unknown", remedy="use 'runner' or 'cli'"
-            )
+            check_overrides(self.job_overrides, OUR_LABELS)
+        fields = {name: getattr(self, name) for name in _OVERRIDES}
+        FeastSettings("").override(**{name: value for name, value in fields.items() if literal(value)})
 
     # --- the life of a task ---------------------------------------------------------------------
 
     def overrides(self) -> dict[str, Any]:
         """The connection's fields that this operator sets itself."""
-        seconds = (
-            None if self.deadline is None else int(parse_duration(self.deadline, "deadline").total_seconds())
-        )
-        return {name: getattr(self, name) for name in _OVERRIDES} | {"deadline_seconds": seconds}
+        fields = {name: getattr(self, name) for name in _OVERRIDES}
+        if self.deadline in (None, ""):
+            return fields
+        length = parse_duration(self.deadline, "deadline").total_seconds()
+        return fields | {"deadline_seconds": math.ceil(length)}
 
     def _task_run(self, context: Context) -> Any:
         from airflow_provider_feast.jobs.task import TaskRun
@@ -309,8 +317,10 @@ class FeastMaterializeOperator(FeastCommandOperator):
                 parse_instant(value, name)
         if self.lookback is not None and literal(self.lookback):
             parse_duration(self.lookback, "lookback")
-        if literal(self.start) and literal(self.end) and self.start and self.end:
-            self.window({}, lookback=None)
+        if self.start and self.end and literal(self.start) and literal(self.end):
+            resolve_window(self.start, self.end)
+        elif self.start and self.end in (None, ""):
+            raise FeastDagError("start= is given without end=", remedy="give both, or end= with lookback=")
 
     @property
     def allows_empty(self) -> bool:
@@ -324,8 +334,6 @@ class FeastMaterializeOperator(FeastCommandOperator):
         :param lookback: the connection's lookback, used when the operator has none.
         :raises FeastDagError: when there is none, or it has no length.
         """
-        from airflow_provider_feast.model.windows import resolve_window
-
         length = self.lookback or lookback
         return resolve_window(
             self.start,
@@ -430,10 +438,8 @@ class FeastTeardownOperator(FeastCommandOperator):
         return FeastCommand.teardown(), None
 
 
-def run_times(context: Any) -> Any:
+def run_times(context: Any) -> RunTimes:
     """What a run knows of its time (FACTS.md "Airflow" 7: keys are absent, not ``None``, where it knows nothing)."""
-    from airflow_provider_feast.model.windows import RunTimes
-
     get = context.get if context else {}.get
     dag_run = get("dag_run")
     return RunTimes(
@@ -469,9 +475,7 @@ def _refuse_command(kwargs: dict[str, Any]) -> None:
 
 
 def _check_view_arguments(feature_views: Any, version: Any) -> None:
-    if feature_views is not None and literal(feature_views):
+    if literal(feature_views):
         views = check_feature_views(feature_views)
-        if version and len(views) != 1:
-            raise FeastDagError(
-                "version= needs exactly one feature view", remedy="name it: feature_views=['…']"
-            )
+        if literal(version):
+            check_version(version, views)
