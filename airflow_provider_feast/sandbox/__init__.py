@@ -10,7 +10,7 @@ __all__ = ["Sandbox", "SandboxError"]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from airflow_provider_feast.sandbox import handle  # noqa: PLC0415 - importing the package stays cheap
+        from airflow_provider_feast.sandbox import handle
 
         return getattr(handle, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

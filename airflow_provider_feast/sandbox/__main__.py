@@ -65,10 +65,10 @@ def images(specs: list[str]) -> dict[str, Image]:
 
 
 def _up(options: argparse.Namespace) -> int:
-    import tempfile  # noqa: PLC0415 - keeps the start quick
+    import tempfile
 
-    from airflow_provider_feast.sandbox import server  # noqa: PLC0415
-    from airflow_provider_feast.sandbox.cluster import Cluster, Settings  # noqa: PLC0415
+    from airflow_provider_feast.sandbox import server
+    from airflow_provider_feast.sandbox.cluster import Cluster, Settings
 
     directory = (options.dir or Path(tempfile.mkdtemp(prefix="feast-sandbox-"))).absolute()
     kubeconfig = (options.kubeconfig or directory / "kubeconfig").absolute()
@@ -89,7 +89,7 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from airflow_provider_feast.sandbox.handle import Sandbox  # noqa: PLC0415
+    from airflow_provider_feast.sandbox.handle import Sandbox
 
     argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
     if not argv:

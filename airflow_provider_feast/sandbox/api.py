@@ -74,6 +74,8 @@ class Api:
         causes = validation.create(resource, obj)
         if causes:
             raise status.invalid(resource.group, resource.kind, meta.get("name", ""), causes)
+        if resource == resources.JOBS:
+            defaults.job_labels(obj)
         options.warnings += admission.after_name(resource, obj)
         if self.store.get(resource.key, meta.get("namespace", ""), meta["name"]) is not None:
             raise status.already_exists(resource.group, resource.plural, meta["name"])
@@ -184,6 +186,7 @@ class Api:
             defaults.apply(resource.kind if not resource.custom else "", after)
             if resource == resources.JOBS:
                 defaults.job_identity(after)
+                defaults.job_labels(after)
             self.custom_rules(resource, after, options)
         causes = validation.update(resource, before, after)
         if causes:

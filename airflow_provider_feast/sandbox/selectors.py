@@ -10,7 +10,7 @@ from airflow_provider_feast.sandbox.shapes import ReadOnlyObj
 
 Predicate = Callable[[ReadOnlyObj], bool]
 
-_TOKEN = re.compile(r"\s*(!=|==|=|!|\(|\)|,|[^\s!=(),]+)")
+_LEXEME = re.compile(r"\s*(!=|==|=|!|\(|\)|,|[^\s!=(),]+)")
 _WORD = re.compile(r"[^\s!=(),]+")
 _END = ""
 
@@ -38,17 +38,17 @@ class _LabelParser:
     """The grammar of k8s.io/apimachinery/pkg/labels, with its error messages."""
 
     def __init__(self, text: str) -> None:
-        self._tokens = [match.group(1) for match in _TOKEN.finditer(text)]
+        self._words = [match.group(1) for match in _LEXEME.finditer(text)]
         self._at = 0
 
     def parse(self) -> list[Requirement]:
         found: list[Requirement] = []
         while self._peek() != _END:
             found.append(self._requirement())
-            token = self._next()
-            if token not in (",", _END):
-                raise _unparsable(token, "',' or 'end of string'")
-            if token == "," and self._peek() == _END:
+            word = self._next()
+            if word not in (",", _END):
+                raise _unparsable(word, "',' or 'end of string'")
+            if word == "," and self._peek() == _END:
                 raise _unparsable("", "identifier after ','")
         return found
 
@@ -68,40 +68,40 @@ class _LabelParser:
         raise _unparsable(operator, "in, notin, =, ==, !=, gt, lt")
 
     def _set(self) -> frozenset[str]:
-        token = self._next()
-        if token != "(":
-            raise _unparsable(token, "'('")
+        word = self._next()
+        if word != "(":
+            raise _unparsable(word, "'('")
         values: set[str] = set()
         while True:
-            token = self._next()
-            if token == ")":
+            word = self._next()
+            if word == ")":
                 return frozenset(values or {""})
-            if token == _END:
+            if word == _END:
                 raise _unparsable("", "',', or ')'")
-            if token != ",":
-                values.add(token)
+            if word != ",":
+                values.add(word)
 
     def _value(self) -> str:
-        token = self._peek()
-        if token in {",", _END}:
+        word = self._peek()
+        if word in {",", _END}:
             return ""
-        if not _WORD.fullmatch(token):
-            raise _unparsable(token, "identifier")
+        if not _WORD.fullmatch(word):
+            raise _unparsable(word, "identifier")
         return self._next()
 
     def _identifier(self) -> str:
-        token = self._next()
-        if not _WORD.fullmatch(token):
-            raise _unparsable(token, "identifier")
-        return token
+        word = self._next()
+        if not _WORD.fullmatch(word):
+            raise _unparsable(word, "identifier")
+        return word
 
     def _peek(self) -> str:
-        return self._tokens[self._at] if self._at < len(self._tokens) else _END
+        return self._words[self._at] if self._at < len(self._words) else _END
 
     def _next(self) -> str:
-        token = self._peek()
+        word = self._peek()
         self._at += 1
-        return token
+        return word
 
 
 def _unparsable(found: str, expected: str) -> status.ApiError:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import yaml
-from aiohttp import web  # noqa: TID253 - the server is aiohttp
+from aiohttp import web
 
 from airflow_provider_feast.sandbox.admission import schema
 from airflow_provider_feast.sandbox.cluster import Cluster, Settings

@@ -77,10 +77,18 @@ class Jobs:
     def manifest(self, code: str, name: str = "job", **spec: Any) -> dict[str, Any]:
         """A Job whose container runs Python code; `pod` and `container` are merged into the template."""
         pod, container = spec.pop("pod", {}), spec.pop("container", {})
-        main = {"name": "main", "image": self.image, "command": ["python3", "-c", code], "securityContext": SECURITY}
+        main = {
+            "name": "main",
+            "image": self.image,
+            "command": ["python3", "-c", code],
+            "securityContext": SECURITY,
+        }
         template = {"restartPolicy": "Never", "containers": [{**main, **container}], **pod}
         template.setdefault("terminationGracePeriodSeconds", 2)
-        return {"metadata": {"name": name}, "spec": {"backoffLimit": 0, "template": {"spec": template}, **spec}}
+        return {
+            "metadata": {"name": name},
+            "spec": {"backoffLimit": 0, "template": {"spec": template}, **spec},
+        }
 
     def create(self, code: str = "pass", name: str = "job", **spec: Any) -> Any:
         return self.cluster.batch.create_namespaced_job(self.namespace, self.manifest(code, name, **spec))

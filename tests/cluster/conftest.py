@@ -9,6 +9,7 @@ import pytest
 from cluster_helpers import REAL, Cluster, Jobs, wait_for
 from kubernetes import config
 
+
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The sandbox, unless KUBECONFIG and FEAST_TEST_IMAGE are set."""
@@ -30,7 +31,11 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     name = f"feast-test-{uuid.uuid4().hex[:10]}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     cluster.core.create_namespace({"metadata": {"name": name, "labels": labels}})
-    wait_for(cluster.core.list_namespaced_service_account, name, lambda account: account["metadata"]["name"] == "default")
+    wait_for(
+        cluster.core.list_namespaced_service_account,
+        name,
+        lambda account: account["metadata"]["name"] == "default",
+    )
     yield name
     cluster.core.delete_namespace(name)
 

@@ -3,9 +3,8 @@
 import json
 
 import pytest
-from kubernetes.client import ApiException
-
 from cluster_helpers import Jobs, true_conditions
+from kubernetes.client import ApiException
 
 pytestmark = pytest.mark.cluster
 
@@ -74,7 +73,11 @@ def test_a_finished_job_is_removed_after_its_time_to_live(jobs: Jobs) -> None:
     from kubernetes import watch
 
     stream = watch.Watch().stream(jobs.cluster.batch.list_namespaced_job, jobs.namespace, timeout_seconds=60)
-    assert any(event["type"] == "DELETED" for event in stream if (event["type"] != "DELETED") or stream.close() is None)
+    assert any(
+        event["type"] == "DELETED"
+        for event in stream
+        if (event["type"] != "DELETED") or stream.close() is None
+    )
 
 
 def test_parallel_completions_are_all_reached(jobs: Jobs) -> None:
@@ -86,7 +89,9 @@ def test_an_indexed_job_runs_its_indexes_in_order_and_tells_each(jobs: Jobs) -> 
     code = "import os; open('/dev/termination-log','w').write(os.environ['JOB_COMPLETION_INDEX'])"
     job = jobs.run(code, completionMode="Indexed", completions=3, parallelism=1)
     assert job["status"]["completedIndexes"] == "0-2"
-    pods = sorted(jobs.pods(), key=lambda pod: pod.metadata.labels["batch.kubernetes.io/job-completion-index"])
+    pods = sorted(
+        jobs.pods(), key=lambda pod: pod.metadata.labels["batch.kubernetes.io/job-completion-index"]
+    )
     assert [pod.status.container_statuses[0].state.terminated.message for pod in pods] == ["0", "1", "2"]
     assert [pod.metadata.name.rsplit("-", 1)[0] for pod in pods] == ["job-0", "job-1", "job-2"]
     assert [pod.spec.hostname for pod in pods] == ["job-0", "job-1", "job-2"]
@@ -184,7 +189,11 @@ def test_the_server_fills_in_what_a_job_leaves_out(jobs: Jobs) -> None:
             400,
             "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
         ),
-        ({"backoffLimit": -1}, 422, "spec.backoffLimit: Invalid value: -1: must be greater than or equal to 0"),
+        (
+            {"backoffLimit": -1},
+            422,
+            "spec.backoffLimit: Invalid value: -1: must be greater than or equal to 0",
+        ),
     ],
 )
 def test_a_wrong_job_is_refused_in_the_servers_words(
@@ -224,7 +233,7 @@ def test_the_template_of_a_job_cannot_change(jobs: Jobs) -> None:
 def test_a_job_that_violates_pod_security_warns_and_never_gets_a_pod(jobs: Jobs) -> None:
     manifest = jobs.manifest("pass", container={"securityContext": {}})
     _, _, headers = jobs.cluster.batch.create_namespaced_job_with_http_info(jobs.namespace, manifest)
-    assert 'would violate PodSecurity' in headers["Warning"]
+    assert "would violate PodSecurity" in headers["Warning"]
     event = jobs.events("FailedCreate")[0]
     assert event.message.startswith('Error creating: pods "job-')
     assert (

@@ -94,7 +94,9 @@ def test_an_immutable_config_map_stays_as_it_is(cluster: Cluster, namespace: str
 
 
 def test_secrets_take_text_and_keep_base64(cluster: Cluster, namespace: str) -> None:
-    made = cluster.core.create_namespaced_secret(namespace, {"metadata": {"name": "s"}, "stringData": {"k": "v"}})
+    made = cluster.core.create_namespaced_secret(
+        namespace, {"metadata": {"name": "s"}, "stringData": {"k": "v"}}
+    )
     assert (made.data, made.type, made.string_data) == ({"k": "dg=="}, "Opaque", None)
 
 
@@ -229,7 +231,12 @@ def test_a_watch_ends_at_its_timeout(cluster: Cluster, namespace: str) -> None:
 
 
 def owned(name: str, owner: Any) -> dict[str, Any]:
-    reference = {"apiVersion": "batch/v1", "kind": "Job", "name": owner.metadata.name, "uid": owner.metadata.uid}
+    reference = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "name": owner.metadata.name,
+        "uid": owner.metadata.uid,
+    }
     return config_map(name, metadata={"ownerReferences": [{**reference, "blockOwnerDeletion": True}]})
 
 
@@ -241,7 +248,9 @@ def test_what_a_job_owns_goes_with_it(jobs: Jobs, policy: str) -> None:
     start = lister(jobs.namespace).metadata.resource_version
     jobs.pod_until(lambda pod: pod["status"]["phase"] == "Running")
     jobs.cluster.batch.delete_namespaced_job("job", jobs.namespace, propagation_policy=policy)
-    for event in watch.Watch().stream(lister, jobs.namespace, resource_version=start, timeout_seconds=PATIENCE):
+    for event in watch.Watch().stream(
+        lister, jobs.namespace, resource_version=start, timeout_seconds=PATIENCE
+    ):
         if event["type"] == "DELETED" and event["object"].metadata.name == "mine":
             break
     else:
@@ -250,7 +259,9 @@ def test_what_a_job_owns_goes_with_it(jobs: Jobs, policy: str) -> None:
     listed = pods(jobs.namespace)
     if listed.items:
         version = listed.metadata.resource_version
-        events = watch.Watch().stream(pods, jobs.namespace, resource_version=version, timeout_seconds=PATIENCE)
+        events = watch.Watch().stream(
+            pods, jobs.namespace, resource_version=version, timeout_seconds=PATIENCE
+        )
         assert next(event for event in events if event["type"] == "DELETED")
     assert jobs.pods() == []
 
@@ -304,7 +315,11 @@ def test_a_deleted_namespace_takes_its_content_with_it(cluster: Cluster) -> None
     start = cluster.core.create_namespace({"metadata": {"name": name}}).metadata.resource_version
     cluster.core.create_namespaced_config_map(name, config_map("a"))
     cluster.core.delete_namespace(name)
-    options = {"resource_version": start, "timeout_seconds": PATIENCE, "field_selector": f"metadata.name={name}"}
+    options = {
+        "resource_version": start,
+        "timeout_seconds": PATIENCE,
+        "field_selector": f"metadata.name={name}",
+    }
     events = watch.Watch().stream(cluster.core.list_namespace, **options)
     assert next(event for event in events if event["type"] == "DELETED")
     with pytest.raises(ApiException) as refused:
@@ -349,7 +364,9 @@ def test_a_service_account_may_do_what_its_role_says(cluster: Cluster, namespace
         return bool(reviews.create_self_subject_access_review(body).status.allowed)
 
     wait_for(
-        cluster.rbac.list_namespaced_role_binding, namespace, lambda found: found["metadata"]["name"] == "lister"
+        cluster.rbac.list_namespaced_role_binding,
+        namespace,
+        lambda found: found["metadata"]["name"] == "lister",
     )
     assert allowed("list")
     assert not allowed("create")
@@ -368,7 +385,10 @@ def test_a_bad_token_is_unauthorized(cluster: Cluster, namespace: str) -> None:
 def test_custom_resources_live_once_they_are_defined(cluster: Cluster, namespace: str) -> None:
     group = f"t{uuid.uuid4().hex[:8]}.example.com"
     names = {"plural": "stores", "singular": "store", "kind": "Store", "shortNames": ["st"]}
-    spec = {"type": "object", "properties": {"size": {"type": "integer"}, "mode": {"type": "string", "default": "a"}}}
+    spec = {
+        "type": "object",
+        "properties": {"size": {"type": "integer"}, "mode": {"type": "string", "default": "a"}},
+    }
     schema = {"type": "object", "properties": {"spec": spec, "status": {"type": "object"}}}
     version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
     version["subresources"] = {"status": {}}
@@ -409,7 +429,10 @@ def test_a_claim_can_be_written_by_one_pod_and_read_by_the_next(jobs: Jobs) -> N
     volumes = [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]
     mounts = [{"name": "d", "mountPath": "/data"}]
     context = {"fsGroup": 1001}
-    for name, code in (("write", "open(sys.argv[1]+'/f','w').write('kept')"), ("read", "print(open(sys.argv[1]+'/f').read())")):
+    for name, code in (
+        ("write", "open(sys.argv[1]+'/f','w').write('kept')"),
+        ("read", "print(open(sys.argv[1]+'/f').read())"),
+    ):
         command = ["python3", "-c", f"import sys; {code}", "/data"]
         pod = {"volumes": volumes, "securityContext": context}
         jobs.run(name=name, pod=pod, container={"command": command, "volumeMounts": mounts})

@@ -3,9 +3,8 @@
 import json
 
 import pytest
-from kubernetes.client import ApiException
-
 from cluster_helpers import SECURITY, Jobs, true_conditions
+from kubernetes.client import ApiException
 
 pytestmark = pytest.mark.cluster
 
@@ -33,7 +32,9 @@ def test_a_failed_container_without_message_falls_back_to_its_log(jobs: Jobs) ->
 
 def test_the_environment_is_what_the_pod_declares(jobs: Jobs) -> None:
     core = jobs.cluster.core
-    core.create_namespaced_config_map(jobs.namespace, {"metadata": {"name": "c"}, "data": {"A": "1", "B": "2"}})
+    core.create_namespaced_config_map(
+        jobs.namespace, {"metadata": {"name": "c"}, "data": {"A": "1", "B": "2"}}
+    )
     core.create_namespaced_secret(jobs.namespace, {"metadata": {"name": "s"}, "stringData": {"pw": "pss"}})
     env = [
         {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},

@@ -55,8 +55,13 @@ def job_identity(job: Obj) -> None:
         template_labels = {**template_labels, **tie}
         spec["template"]["metadata"]["labels"] = template_labels
         spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": meta["uid"]}}
+
+
+def job_labels(job: Obj) -> None:
+    """A Job without labels of its own shows its template's."""
+    meta = job["metadata"]
     if not meta.get("labels"):
-        meta["labels"] = dict(template_labels)
+        meta["labels"] = dict(job["spec"]["template"]["metadata"].get("labels") or {})
 
 
 def pod_spec(spec: Obj) -> None:

@@ -39,9 +39,9 @@ def declared(store: Store, pod: Obj, container: Obj) -> dict[str, str]:
             env[prefix + key] = value
     for variable in container.get("env") or ():
         if variable.get("valueFrom"):
-            value: str | None = _value_from(store, pod, container, variable["valueFrom"])
-            if value is not None:
-                env[variable["name"]] = value
+            found = _value_from(store, pod, container, variable["valueFrom"])
+            if found is not None:
+                env[variable["name"]] = found
         else:
             env[variable["name"]] = expand(variable.get("value") or "", env)
     return env

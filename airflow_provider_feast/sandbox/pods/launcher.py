@@ -1,14 +1,24 @@
 """Runs inside a new process: makes a container's namespaces and mounts, then becomes its command.
 
 Started as `python -I -S launcher.py FD`; a description of the container is read from the pipe FD, and
-what goes wrong before the command runs is written to the pipe named in it. Standard library only.
+what goes wrong before the command runs is written to the pipe named in it. Standard library only, and of
+that little: every import is paid by every container (so `os.path`, not `pathlib`).
 """
+# ruff: noqa: PTH101, PTH103, PTH110, PTH112, PTH113, PTH114, PTH115, PTH118, PTH120, PTH123, PTH208, PTH211
+
+from __future__ import annotations
 
 import ctypes
 import json
 import os
 import signal
 import sys
+
+TYPE_CHECKING = False  # type checkers take it for typing.TYPE_CHECKING, which costs an import
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    Spec = dict[str, Any]
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x4000000, 0x10000000, 0x20000000
 MS_RDONLY, MS_NOSUID, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 32, 4096, 16384, 1 << 18
@@ -25,18 +35,19 @@ class SetupError(Exception):
     """The container cannot be made."""
 
 
-def check(result, what):
+def check(result: int, what: str) -> None:
+    """Raise when a call of the C library failed."""
     if result != 0:
         number = ctypes.get_errno()
         raise SetupError(f"{what}: {os.strerror(number)}")
 
 
-def mount(source, target, kind, flags, options=""):
+def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
     arguments = [item.encode() if item else None for item in (source, target, kind)]
     check(libc.mount(*arguments, ctypes.c_ulong(flags), options.encode()), f"mount {source} at {target}")
 
 
-def read_only(path):
+def read_only(path: str) -> None:
     """Make a mount, and those below it, read-only."""
     attributes = (ctypes.c_uint64 * 4)(MOUNT_ATTR_RDONLY, 0, 0, 0)
     size = ctypes.sizeof(attributes)
@@ -44,12 +55,12 @@ def read_only(path):
     check(result, f"make {path} read-only")
 
 
-def write_file(path, text):
+def write_file(path: str, text: str) -> None:
     with open(path, "w") as file:
         file.write(text)
 
 
-def enter_namespaces(spec):
+def enter_namespaces(spec: Spec) -> None:
     """New user, mount, host name and process namespaces; the user inside is the container's."""
     outer_user, outer_group = os.geteuid(), os.getegid()
     flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWPID
@@ -62,11 +73,11 @@ def enter_namespaces(spec):
     check(libc.sethostname(hostname, len(hostname)), "sethostname")
 
 
-def inside(root, path):
+def inside(root: str, path: str) -> str:
     return root + "/" + path.strip("/")
 
 
-def expose(root, path):
+def expose(root: str, path: str) -> None:
     """Show a directory or file of this machine at the same path, read-only."""
     if not os.path.lexists(path):
         return
@@ -80,7 +91,7 @@ def expose(root, path):
     read_only(target)
 
 
-def bind(source, target):
+def bind(source: str, target: str) -> None:
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
     else:
@@ -90,7 +101,7 @@ def bind(source, target):
     mount(source, target, "", MS_BIND | MS_REC)
 
 
-def make_root(root, spec):
+def make_root(root: str, spec: Spec) -> None:
     """A root of its own: system directories and the image's runtime read-only, /dev, /proc, an own /tmp."""
     mount("tmpfs", root, "tmpfs", MS_NOSUID, "mode=755")
     shadowed = {target.strip("/").split("/")[0] for _, target, _ in spec["binds"]}
@@ -104,13 +115,13 @@ def make_root(root, spec):
             expose(root, path)
     for name in ("tmp", "run", "var", "home", "root", "opt", "mnt", "srv"):
         os.makedirs(inside(root, name), exist_ok=True)
-    os.chmod(inside(root, "tmp"), 0o1777)
+    os.chmod(inside(root, "tmp"), 0o1777)  # noqa: S103 - as in every container
     if not os.path.lexists(inside(root, "var/run")):
         os.symlink("/run", inside(root, "var/run"))
     make_devices(root)
 
 
-def shadow(root, path, spec):
+def shadow(root: str, path: str, spec: Spec) -> None:
     """A directory that gets a mount point inside: its entries are shown one by one."""
     os.makedirs(inside(root, path), exist_ok=True)
     targets = [target.rstrip("/") for _, target, _ in spec["binds"]]
@@ -125,7 +136,7 @@ def shadow(root, path, spec):
             expose(root, entry)
 
 
-def make_devices(root):
+def make_devices(root: str) -> None:
     os.makedirs(inside(root, "dev/shm"), exist_ok=True)
     for name in DEVICES:
         if os.path.exists("/dev/" + name):
@@ -135,7 +146,7 @@ def make_devices(root):
         os.symlink(target, inside(root, "dev/" + name))
 
 
-def make_proc(root):
+def make_proc(root: str) -> None:
     """A /proc of the new process namespace; where the kernel refuses, the machine's own."""
     target = inside(root, "proc")
     os.makedirs(target, exist_ok=True)
@@ -145,7 +156,7 @@ def make_proc(root):
         mount("/proc", target, "", MS_BIND | MS_REC)
 
 
-def resolve(root, path):
+def resolve(root: str, path: str) -> str:
     """Where a mount path really is when a directory on its way is a link (/var/run)."""
     parts, at = [part for part in path.split("/") if part], ""
     for number, part in enumerate(parts):
@@ -157,45 +168,46 @@ def resolve(root, path):
     return at
 
 
-def mount_volumes(root, spec):
+def mount_volumes(root: str, spec: Spec) -> None:
     binds = sorted(spec["binds"], key=lambda item: item[1].count("/"))
     for source, target, _ in binds:
         bind(source, inside(root, resolve(root, target)))
     if spec["read_only_root"]:
         read_only(root)
-    for source, target, fixed in binds:
+    for _, target, fixed in binds:
         place = inside(root, resolve(root, target))
         if fixed:
             read_only(place)
         elif spec["read_only_root"]:
             writable(place)
-    for name in ("dev/shm",):
-        if spec["read_only_root"]:
-            writable(inside(root, name))
+    if spec["read_only_root"]:
+        writable(inside(root, "dev/shm"))
 
 
-def writable(path):
+def writable(path: str) -> None:
     attributes = (ctypes.c_uint64 * 4)(0, MOUNT_ATTR_RDONLY, 0, 0)
     size = ctypes.sizeof(attributes)
     result = libc.syscall(SYS_MOUNT_SETATTR, AT_FDCWD, path.encode(), AT_RECURSIVE, attributes, size)
     check(result, f"make {path} writable")
 
 
-def become(spec):
+def become(spec: Spec) -> str:
     """Execute the command; returns why that is impossible."""
     working = spec["cwd"]
-    try:
+    try:  # noqa: SIM105 - contextlib costs an import
         os.makedirs(working, exist_ok=True)
     except OSError:
         pass  # it exists, or the chdir below says why not
     try:
         os.chdir(working)
     except OSError as error:
-        return f'chdir to cwd ("{working}") set in config.json failed: {error.strerror.lower()}'
+        return f'chdir to cwd ("{working}") set in config.json failed: {(error.strerror or "error").lower()}'
     program = spec["argv"][0]
-    candidates = [program] if "/" in program else [
-        directory + "/" + program for directory in spec["env"].get("PATH", "").split(":") if directory
-    ]
+    candidates = (
+        [program]
+        if "/" in program
+        else [directory + "/" + program for directory in spec["env"].get("PATH", "").split(":") if directory]
+    )
     found = next((path for path in candidates if os.access(path, os.X_OK) and os.path.isfile(path)), None)
     if found is None:
         if "/" not in program:
@@ -204,12 +216,12 @@ def become(spec):
             return f'exec: "{program}": permission denied'
         return f'exec: "{program}": stat {program}: no such file or directory'
     try:
-        os.execve(found, spec["argv"], spec["env"])
+        os.execve(found, spec["argv"], spec["env"])  # noqa: S606
     except OSError as error:
-        return f'exec: "{program}": {error.strerror.lower()}'
+        return f'exec: "{program}": {(error.strerror or "error").lower()}'
 
 
-def child(root, spec, errors):
+def child(root: str, spec: Spec, errors: int) -> NoReturn:
     """The first process of the new process namespace."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     try:
@@ -228,7 +240,8 @@ def child(root, spec, errors):
     os._exit(128)
 
 
-def main():
+def main() -> None:
+    """Entry point of the launcher."""
     with os.fdopen(int(sys.argv[1])) as pipe:
         spec = json.load(pipe)
     errors = spec["errors"]

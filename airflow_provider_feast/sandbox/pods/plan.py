@@ -28,7 +28,7 @@ class PodPlan:
     def __init__(self, node: Node, pod: Obj) -> None:
         self.node = node
         self.pod = pod
-        self.root = node.root / "pods" / pod["metadata"]["uid"]
+        self.root = node.root / "pods" / str(pod["metadata"]["uid"])
         self._volumes: dict[str, Path] = {}
 
     def mount(self) -> None:
@@ -47,7 +47,7 @@ class PodPlan:
             self._mount(volume, rewrite)
 
     def _place(self, volume: Obj) -> Path:
-        return self.root / "volumes" / volume["name"]
+        return self.root / "volumes" / str(volume["name"])
 
     def _mount(self, volume: Obj, rewrite: volumes.Rewrite) -> Path:
         return volumes.mount(self.node.host, self.pod, volume, self._place(volume), rewrite)
@@ -72,7 +72,7 @@ class PodPlan:
         return mapping
 
     def termination_file(self, container: Obj) -> Path:
-        return self.root / "termination" / container["name"]
+        return self.root / "termination" / str(container["name"])
 
     def log_file(self, container: Obj, attempt: int) -> Path:
         return self.root / "logs" / f"{container['name']}-{attempt}.log"

@@ -70,7 +70,7 @@ def _claim(host: VolumeHost, pod: Obj, source: Obj) -> Path:
     claim = host.store.get(resources.CLAIMS.key, namespace, name)
     if claim is None:
         raise MountError(f'persistentvolumeclaim "{name}" not found')
-    path = host.claims / claim["metadata"]["uid"]
+    path = host.claims / str(claim["metadata"]["uid"])
     path.mkdir(parents=True, exist_ok=True)
     return path
 

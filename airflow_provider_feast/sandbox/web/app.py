@@ -1,13 +1,12 @@
 """The HTTP server: authenticates, authorizes, dispatches verbs, and words refusals."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from aiohttp import web  # noqa: TID253 - the server is aiohttp
+from aiohttp import web
 
 from airflow_provider_feast.sandbox import discovery, status
 from airflow_provider_feast.sandbox.audit import Entry
-from airflow_provider_feast.sandbox.authz import Attributes
+from airflow_provider_feast.sandbox.authz import Attributes, User, service_account
 from airflow_provider_feast.sandbox.cluster import Cluster
 from airflow_provider_feast.sandbox.faults import Rule
 from airflow_provider_feast.sandbox.shapes import Obj
@@ -86,7 +85,7 @@ class HttpApi:
             raise rule.error()
 
     async def _serve(self, call: Call, entry: Entry) -> web.StreamResponse:
-        user = self._cluster.tokens.user(call.authorization)
+        user = self._user(call)
         entry.user = user.name
         plain = self._plain(call.path)
         if plain is not None:
@@ -106,32 +105,54 @@ class HttpApi:
             return self._read(call.request, target, query)
         return await writing.write(self._cluster, user, target, call.request, query)
 
+    def _user(self, call: Call) -> User:
+        """The caller, or whom the caller impersonates (`kubectl --as`): only the administrator may."""
+        user = self._cluster.tokens.user(call.authorization)
+        name = call.request.headers.get("Impersonate-User")
+        if not name:
+            return user
+        if not user.is_admin:
+            why = (
+                f'User "{user.name}" cannot impersonate resource "users" in API group "" at the cluster scope'
+            )
+            raise status.forbidden("", "users", name, why)
+        groups = call.request.headers.getall("Impersonate-Group", [])
+        parts = name.split(":")
+        if name.startswith("system:serviceaccount:") and len(parts) == 4 and not groups:
+            return service_account(parts[2], parts[3])
+        return User(name, (*groups, "system:authenticated"))
+
     def _plain(self, path: str) -> web.Response | None:
-        """Version, health, discovery."""
-        registry = self._cluster.registry
-        parts = [part for part in path.split("/") if part]
-        fixed: dict[str, Callable[[], Obj]] = {
-            "/version": lambda: discovery.VERSION,
-            "/api": lambda: discovery.core_versions(self._cluster.address),
-            "/apis": lambda: discovery.groups(registry),
-            "/openapi/v3": lambda: discovery.openapi_index(registry),
-        }
+        """Version, health, discovery; `None` for paths of resources."""
         if path in _HEALTH:
             return web.Response(text="ok")
-        known = "/" + "/".join(parts)
-        if known in fixed:
-            return _json(fixed[known]())
-        if parts == ["api", "v1"]:
-            return _json(discovery.resource_list(registry, "", "v1"))
-        if parts[:1] == ["apis"] and len(parts) in {2, 3} and parts[1] in registry.groups():
-            if len(parts) == 2:
-                return _json({"kind": "APIGroup", "apiVersion": "v1", **discovery.group(registry, parts[1])})
-            if parts[2] in registry.versions(parts[1]):
-                return _json(discovery.resource_list(registry, parts[1], parts[2]))
-        if parts[:2] == ["openapi", "v3"] and len(parts) in {4, 5}:
-            group, version = ("", parts[3]) if parts[2] == "api" else (parts[3], parts[-1])
-            return _json(discovery.openapi(registry, group, version))
-        return None
+        found = self._discover([part for part in path.split("/") if part])
+        return None if found is None else _json(found)
+
+    def _discover(self, parts: list[str]) -> Obj | None:
+        registry = self._cluster.registry
+        match parts:
+            case ["version"]:
+                found = discovery.VERSION
+            case ["api"]:
+                found = discovery.core_versions(self._cluster.address)
+            case ["apis"]:
+                found = discovery.groups(registry)
+            case ["api", "v1"]:
+                found = discovery.resource_list(registry, "", "v1")
+            case ["apis", group] if group in registry.groups():
+                found = {"kind": "APIGroup", "apiVersion": "v1", **discovery.group(registry, group)}
+            case ["apis", group, version] if version in registry.versions(group):
+                found = discovery.resource_list(registry, group, version)
+            case ["openapi", "v3"]:
+                found = discovery.openapi_index(registry)
+            case ["openapi", "v3", "api", version]:
+                found = discovery.openapi(registry, "", version)
+            case ["openapi", "v3", "apis", group, version]:
+                found = discovery.openapi(registry, group, version)
+            case _:
+                return None
+        return found
 
     def _read(self, request: web.Request, target: Target, query: dict[str, str]) -> web.Response:
         shape = reading.Shape.of(target.resource, request.headers.get("Accept", ""), query)

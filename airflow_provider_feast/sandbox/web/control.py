@@ -2,7 +2,7 @@
 
 import json
 
-from aiohttp import web  # noqa: TID253 - the server is aiohttp
+from aiohttp import web
 
 from airflow_provider_feast.sandbox import resources, status
 from airflow_provider_feast.sandbox.cluster import Cluster

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from aiohttp import web  # noqa: TID253 - the server is aiohttp
+from aiohttp import web
 
 from airflow_provider_feast.sandbox import clock, status
 from airflow_provider_feast.sandbox.admission.decode import parse_body

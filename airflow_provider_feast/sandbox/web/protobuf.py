@@ -31,14 +31,22 @@ _MESSAGES: dict[str, Fields] = {
         14: ("finalizers", "[]str"),
     },
     "Time": {},
-    "SelfSubjectAccessReview": {1: ("metadata", "ObjectMeta"), 2: ("spec", "AccessSpec"), 3: ("status", "Empty")},
+    "SelfSubjectAccessReview": {
+        1: ("metadata", "ObjectMeta"),
+        2: ("spec", "AccessSpec"),
+        3: ("status", "Empty"),
+    },
     "AccessSpec": {
         1: ("resourceAttributes", "ResourceAttributes"),
         2: ("nonResourceAttributes", "PathAttributes"),
     },
     "ResourceAttributes": {number: (name, "str") for number, name in enumerate(_ATTRIBUTES, 1)},
     "PathAttributes": {1: ("path", "str"), 2: ("verb", "str")},
-    "SelfSubjectRulesReview": {1: ("metadata", "ObjectMeta"), 2: ("spec", "RulesSpec"), 3: ("status", "Empty")},
+    "SelfSubjectRulesReview": {
+        1: ("metadata", "ObjectMeta"),
+        2: ("spec", "RulesSpec"),
+        3: ("status", "Empty"),
+    },
     "RulesSpec": {1: ("namespace", "str")},
     "SelfSubjectReview": {1: ("metadata", "ObjectMeta"), 2: ("status", "Empty")},
     "ConfigMap": {
@@ -74,10 +82,16 @@ _MESSAGES: dict[str, Fields] = {
     "ClusterRole": {1: ("metadata", "ObjectMeta"), 2: ("rules", "[]PolicyRule")},
     "PolicyRule": {
         number: (name, "[]str")
-        for number, name in enumerate(("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs"), 1)
+        for number, name in enumerate(
+            ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs"), 1
+        )
     },
     "RoleBinding": {1: ("metadata", "ObjectMeta"), 2: ("subjects", "[]Subject"), 3: ("roleRef", "RoleRef")},
-    "ClusterRoleBinding": {1: ("metadata", "ObjectMeta"), 2: ("subjects", "[]Subject"), 3: ("roleRef", "RoleRef")},
+    "ClusterRoleBinding": {
+        1: ("metadata", "ObjectMeta"),
+        2: ("subjects", "[]Subject"),
+        3: ("roleRef", "RoleRef"),
+    },
     "Subject": {1: ("kind", "str"), 2: ("apiGroup", "str"), 3: ("name", "str"), 4: ("namespace", "str")},
     "RoleRef": {1: ("apiGroup", "str"), 2: ("kind", "str"), 3: ("name", "str")},
     "Job": {1: ("metadata", "ObjectMeta"), 2: ("spec", "JobSpec"), 3: ("status", "Empty")},
@@ -109,7 +123,9 @@ def decode(raw: bytes) -> Obj:
     content = b""
     for number, value in _fields(raw[len(_MAGIC) :]):
         if number == 1 and isinstance(value, bytes):
-            type_meta = {("apiVersion", "kind")[n - 1]: v.decode() for n, v in _fields(value) if isinstance(v, bytes)}
+            type_meta = {
+                ("apiVersion", "kind")[n - 1]: v.decode() for n, v in _fields(value) if isinstance(v, bytes)
+            }
         elif number == 2 and isinstance(value, bytes):
             content = value
     kind = type_meta.get("kind", "")
@@ -134,7 +150,9 @@ def _message(kind: str, name: str, raw: bytes) -> Obj:
         field, wanted = known[number]
         if wanted in {"map", "bytesmap"} and isinstance(value, bytes):
             key, item = _entry(value)
-            found.setdefault(field, {})[key] = base64.b64encode(item).decode() if wanted == "bytesmap" else item.decode()
+            found.setdefault(field, {})[key] = (
+                base64.b64encode(item).decode() if wanted == "bytesmap" else item.decode()
+            )
         elif wanted.startswith("[]"):
             found.setdefault(field, []).append(_value(kind, wanted[2:], value))
         else:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web  # noqa: TID253 - the server is aiohttp
+from aiohttp import web
 
 from airflow_provider_feast.sandbox import status, tables
 from airflow_provider_feast.sandbox.resources import Resource

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import yaml
-from aiohttp import web  # noqa: TID253 - the server is aiohttp
+from aiohttp import web
 
 from airflow_provider_feast.sandbox import deletion, patch, resources, reviews, status
 from airflow_provider_feast.sandbox.admission.decode import WARN, parse_body

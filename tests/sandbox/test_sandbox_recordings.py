@@ -1,0 +1,231 @@
+"""The sandbox says what a real 1.36 cluster said: conditions, states, Events and refusals, in shape and order."""
+
+import json
+import re
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client, config, watch
+
+from airflow_provider_feast.sandbox import Sandbox
+
+RECORDINGS = Path(__file__).parent.parent / "data" / "sandbox_recordings"
+EXCHANGES = {e["label"]: e for e in json.loads((RECORDINGS / "http_exchanges.json").read_text())}
+NAMESPACE = "feast-rec"
+BUSYBOX, FEAST = "localhost/busybox:1.38", "localhost/feast:0.67.0"
+
+SCENARIOS = [
+    "backoff_limit_2",
+    "command_not_found",
+    "deadline_exceeded",
+    "indexed_ok",
+    "indexed_one_fails",
+    "init_container_failed",
+    "missing_configmap_key_volume",
+    "missing_configmap_volume",
+    "missing_env_configmap",
+    "missing_env_secret_key",
+    "missing_service_account",
+    "oom_killed",
+    "pod_failure_policy_fail_job",
+    "run_as_root_refused",
+    "suspended",
+    "unschedulable_memory",
+    "unschedulable_selector",
+]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    images = {BUSYBOX: "/usr,user=0", FEAST: sys.prefix}
+    with Sandbox(images, time_scale=0.05) as found:
+        api = config.new_client_from_config(str(found.kubeconfig))
+        core = client.CoreV1Api(api)
+        for name, labels in ((NAMESPACE, {}), ("feast-http", {}), ("feast-restricted", RESTRICTED)):
+            core.create_namespace({"metadata": {"name": name, "labels": labels}})
+        core.create_namespaced_config_map(NAMESPACE, {"metadata": {"name": "present"}, "data": {"key": "x"}})
+        api.close()
+        yield found
+
+
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+def manifest(recorded: dict[str, Any]) -> dict[str, Any]:
+    """The Job as its author wrote it: without what the server added."""
+    spec = json.loads(json.dumps(recorded["spec"]))
+    for key in ("selector", "manualSelector"):
+        spec.pop(key, None)
+    labels = spec["template"]["metadata"].get("labels", {})
+    spec["template"]["metadata"]["labels"] = {
+        key: value for key, value in labels.items() if "controller-uid" not in key and "job-name" not in key
+    }
+    for volume in spec["template"]["spec"].get("volumes", []):
+        source = volume.get("configMap")
+        if source and source["name"] != "absent":
+            source["name"] = "present"
+    return {"metadata": {"name": recorded["metadata"]["name"]}, "spec": spec}
+
+
+def anonymous(text: str) -> str:
+    """Without the random part of pod names, uids and node names."""
+    text = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "UID", text)
+    text = re.sub(r"-[bcdfghjklmnpqrstvwxz2456789]{5}(?![a-z0-9])", "-xxxxx", text)
+    return re.sub(r" to (vm|sandbox)$", " to NODE", text)
+
+
+def conditions(job: dict[str, Any]) -> list[tuple[str, ...]]:
+    found = job.get("status", {}).get("conditions", [])
+    return [(c["type"], c["status"], c["reason"], anonymous(c["message"])) for c in found]
+
+
+def state(status: dict[str, Any]) -> tuple[Any, ...]:
+    kind, detail = next(iter(status["state"].items()))
+    return kind, detail.get("reason"), detail.get("exitCode"), anonymous(detail.get("message") or "")
+
+
+def pod_states(pods: list[dict[str, Any]]) -> list[Any]:
+    found = []
+    for pod in sorted(pods, key=lambda pod: pod["metadata"]["creationTimestamp"]):
+        status = pod["status"]
+        parts = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+        marks = [(c["type"], c["status"], c.get("reason")) for c in status.get("conditions", [])]
+        found.append((status["phase"], sorted(marks, key=str), [state(part) for part in parts]))
+    return found
+
+
+def event_words(events: list[dict[str, Any]]) -> set[tuple[str, ...]]:
+    return {
+        (
+            e["involvedObject"]["kind"],
+            e["involvedObject"].get("fieldPath", ""),
+            e["type"],
+            e["reason"],
+            anonymous(e["message"]),
+            e["reportingComponent"],
+        )
+        for e in events
+    }
+
+
+class Reader:
+    """Reads what the sandbox holds as plain JSON."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, Any]:
+        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        given = {
+            "Authorization": f"Bearer {self._sandbox.token}",
+            "Content-Type": "application/json",
+            **headers,
+        }
+        request = urllib.request.Request(self._sandbox.url + path, data=data, method=method, headers=given)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer), answer.headers
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error), error.headers
+
+    def items(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        path = f"/api/v1/namespaces/{NAMESPACE}/{kind}?{selector}"
+        found: list[dict[str, Any]] = self.request("GET", path)[1]["items"]
+        return found
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_job_ends_as_it_did_on_a_real_cluster(sandbox: Sandbox, scenario: str) -> None:
+    recorded = json.loads((RECORDINGS / f"{scenario}.json").read_text())
+    api = config.new_client_from_config(str(sandbox.kubeconfig))
+    body = manifest(recorded["job"])
+    name = body["metadata"]["name"]
+    client.BatchV1Api(api).create_namespaced_job(NAMESPACE, body)
+    reader = Reader(sandbox)
+    wanted = (conditions(recorded["job"]), pod_states(recorded["pods"]), event_words(recorded["events"]))
+
+    def now() -> tuple[Any, ...]:
+        job = reader.request("GET", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/{name}")[1]
+        pods = reader.items("pods", f"labelSelector=job-name={name}")
+        events = [e for e in reader.items("events") if e["involvedObject"]["name"].startswith(name)]
+        return conditions(job), pod_states(pods), event_words(events)
+
+    lister = client.CoreV1Api(api).list_namespaced_event
+    stream = watch.Watch().stream(lister, NAMESPACE, timeout_seconds=15)
+    for _ in stream:
+        if now() == wanted:
+            stream.close()
+            break
+    found = now()
+    assert found[0] == wanted[0]
+    assert found[1] == wanted[1]
+    assert found[2] == wanted[2]
+    job = reader.request("GET", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/{name}")[1]
+    assert set(job["status"]) == set(recorded["job"]["status"])
+    assert {k: v for k, v in job["spec"].items() if k not in {"selector", "template"}} == {
+        k: v for k, v in recorded["job"]["spec"].items() if k not in {"selector", "template"}
+    }
+    api.close()
+
+
+REFUSALS = [
+    "create: restartPolicy Always",
+    "create: bad name",
+    "create: name of 64 characters",
+    "create: unknown field, strict",
+    "create: wrong type",
+    "create: bad quantity",
+    "create: label value of 80 characters",
+    "create: missing namespace",
+    "create with indexed fields invalid: perIndex without Indexed",
+    "get absent job",
+    "delete absent job",
+    "bad label selector",
+    "access review allowed",
+]
+
+
+@pytest.mark.parametrize("label", REFUSALS)
+def test_an_answer_is_worded_as_recorded(sandbox: Sandbox, label: str) -> None:
+    exchange = EXCHANGES[label]
+    asked = exchange["request"]
+    code, body, headers = Reader(sandbox).request(asked["method"], asked["path"], asked["body"])
+    assert code == exchange["status"]
+    assert body == exchange["body"]
+    assert headers.get("Warning") == exchange["headers"].get("Warning")
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["create: dry run", "create: unknown field, default", "create in restricted namespace: warning header"],
+)
+def test_a_new_job_has_the_recorded_shape(sandbox: Sandbox, label: str) -> None:
+    exchange = EXCHANGES[label]
+    asked = exchange["request"]
+    code, body, headers = Reader(sandbox).request("POST", asked["path"], asked["body"])
+
+    def shape(job: dict[str, Any]) -> Any:
+        text = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "UID", json.dumps(job))
+        return json.loads(re.sub(r"\d{4}-\d\d-\d\dT[\d:]+Z", "TIME", text))
+
+    assert code == 201
+    assert shape(body) == shape(exchange["body"])
+    assert headers.get("Warning") == exchange["headers"].get("Warning")
+
+
+def test_a_body_that_is_not_json_is_refused_as_recorded(sandbox: Sandbox) -> None:
+    path = "/apis/batch/v1/namespaces/feast-http/jobs"
+    code, body, _ = Reader(sandbox).request("POST", path, b"{")
+    assert (code, body) == (400, EXCHANGES["create: not JSON"]["body"])
+
+
+def test_a_bad_token_is_refused_as_recorded(sandbox: Sandbox) -> None:
+    path = "/apis/batch/v1/namespaces/feast-http/jobs"
+    code, body, _ = Reader(sandbox).request("GET", path, Authorization="Bearer wrong")
+    assert (code, body) == (401, EXCHANGES["unauthorized"]["body"])
