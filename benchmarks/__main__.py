@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 
-from benchmarks import parse
+from benchmarks import demo, parse
 from benchmarks.figure import Figure
 
 BENCHMARKS: dict[str, Callable[[], Iterable[Figure]]] = {
     "P1": parse.measure,
+    "P9": demo.measure,
 }
 """Every benchmark by its id; each yields its figures as they are measured."""
 
