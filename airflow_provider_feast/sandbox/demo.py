@@ -83,7 +83,8 @@ def _world(home: Path) -> Iterator[World]:
 
 def _environment(world: World, home: Path) -> dict[str, str]:
     dags = home / "dags"
-    shutil.rmtree(dags, ignore_errors=True)
+    for old in (dags, home / "airflow"):  # the cluster is new each time, so is Airflow
+        shutil.rmtree(old, ignore_errors=True)
     dags.mkdir(parents=True)
     example = next(
         path / "feast_quickstart.py"
@@ -98,7 +99,6 @@ def _environment(world: World, home: Path) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -163,7 +163,11 @@ def _summary(world: World, home: Path, seconds: float) -> None:
 def _ui(world: World, home: Path, port: int) -> int:
     end = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     prepare(world, end, _say)
-    environment = _environment(world, home) | {"AIRFLOW__API__PORT": str(port)}
+    address = f"http://localhost:{port}"
+    environment = _environment(world, home) | {
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": address,
+    }
     log = home / "standalone.log"
     _say(f"Starting Airflow (its output goes to {log})")
     with log.open("w", encoding="utf-8") as file:
@@ -175,7 +179,7 @@ def _ui(world: World, home: Path, port: int) -> int:
             start_new_session=True,
         )
     try:
-        _until_ready(process, port, log)
+        _until_ready(process, address, log)
         _say(
             f"Airflow is ready: http://localhost:{port}/dags/{DAG_ID} (no password). Ctrl-C, or `make ui-stop`, stops it."
         )
@@ -184,20 +188,30 @@ def _ui(world: World, home: Path, port: int) -> int:
         _stop(process)
 
 
-def _until_ready(process: subprocess.Popen[Any], port: int, log: Path) -> None:
-    from urllib.error import URLError
-    from urllib.request import urlopen
+def _until_ready(process: subprocess.Popen[Any], address: str, log: Path) -> None:
+    """Wait for Airflow's API, then unpause the DAG: a run that starts before the API is up fails at once."""
+    import httpx
 
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise DemoError(f"`airflow standalone` ended at once; see {log}")
         try:
-            with urlopen(f"http://localhost:{port}/api/v2/monitor/health", timeout=5):
+            token = httpx.get(f"{address}/auth/token", timeout=10).json()["access_token"]
+            answer = httpx.patch(
+                f"{address}/api/v2/dags/{DAG_ID}",
+                json={"is_paused": False},
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=10,
+            )
+            if answer.status_code == 200:
                 return
-        except (URLError, OSError):
-            time.sleep(0.5)
-    raise DemoError(f"Airflow was not ready after 180 s; see {log}")
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            waiting_for = repr(error)
+        else:
+            waiting_for = answer.text
+        time.sleep(0.5)
+    raise DemoError(f"Airflow was not ready after 240 s ({waiting_for}); see {log}")
 
 
 def _stop(process: subprocess.Popen[Any]) -> None:
