@@ -11,6 +11,18 @@ if "AIRFLOW_HOME" not in os.environ:  # workers of pytest-xdist inherit the firs
     os.environ["AIRFLOW_HOME"] = home
 os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
 
+import hypothesis
+
 from airflow_provider_feast.sandbox.pytest_plugin import feast_sandbox
+
+# A busy machine is no failure, and a run is the same for everybody.
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("tests")
 
 __all__ = ["feast_sandbox"]
