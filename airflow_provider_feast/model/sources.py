@@ -95,13 +95,13 @@ def check_path(path: Any, what: str) -> str:
         or not path.startswith("/")
         or "\x00" in path
         or ".." in path.split("/")
-        or posixpath.normpath(path) == "/"
+        or not posixpath.normpath(path).strip("/")
     ):
         raise FeastDagError(
             f"{what}={path!r} is not a path inside the image",
             remedy="give an absolute path without '..', e.g. /app/repo",
         )
-    return posixpath.normpath(path)
+    return "/" + posixpath.normpath(path).lstrip("/")  # normpath keeps two leading slashes
 
 
 def read_configuration(value: Any, what: str = "configuration") -> Configuration | None:
