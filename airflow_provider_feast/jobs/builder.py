@@ -8,6 +8,7 @@ KubernetesJobOperator is builder and toolbox here: its ``build_job_request_obj``
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,9 @@ JOB_LEVEL_OPTIONS = {
     "active_deadline_seconds": "activeDeadlineSeconds",
 }
 """pod_options that belong to the Job, and the field of its spec each one sets."""
+
+_QUIET = logging.getLogger(f"{__name__}.operator")
+_QUIET.setLevel(logging.WARNING)
 
 _REFUSED_OPTIONS = {
     **dict.fromkeys(
@@ -55,6 +59,7 @@ class _JobBuilder(KubernetesJobOperator):
     """KubernetesJobOperator as a builder: its ``execute`` is never called."""
 
     BASE_CONTAINER_NAME = CONTAINER
+    log: Any = _QUIET  # "Building job job-feast-…" names a Job that never exists
 
 
 def check_pod_options(options: Mapping[str, Any]) -> None:

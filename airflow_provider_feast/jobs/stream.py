@@ -86,7 +86,7 @@ class ObjectStream:
             answer.release()
         now = {item["metadata"]["uid"]: item for item in body.get("items") or ()}
         for uid in set(self.objects) - set(now):
-            self.deleted[uid] = self.objects[uid]
+            self.deleted[uid] = _ended(self.objects[uid])
         self.objects, self.listed = now, True
         self._on_change()
         version: str = body["metadata"]["resourceVersion"]
@@ -119,12 +119,19 @@ class ObjectStream:
             uid = item["metadata"]["uid"]
             if kind == "DELETED":
                 self.objects.pop(uid, None)
-                self.deleted[uid] = item
+                self.deleted[uid] = _ended(item)
             else:
                 self.objects[uid] = item
             self._on_change()
         newer: str = item["metadata"].get("resourceVersion") or version
         return newer
+
+
+def _ended(item: dict[str, Any]) -> dict[str, Any]:
+    """The last state of an object that is gone; it says so also when its end was not watched."""
+    metadata = item["metadata"]
+    gone = {"deletionTimestamp": metadata.get("deletionTimestamp") or metadata.get("creationTimestamp")}
+    return {**item, "metadata": {**metadata, **gone}}
 
 
 async def _lines(answer: Any) -> AsyncIterator[dict[str, Any]]:

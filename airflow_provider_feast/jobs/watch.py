@@ -122,7 +122,8 @@ class JobWatch:
             if stuck := self._stuck(verdict, loop.time() - starting_since):
                 await self._read_logs(final=True)
                 return stuck
-            if verdict.state is JobState.STARTING and loop.time() >= next_events:
+            unready = _has_no_ready_pod(verdict)
+            if unready and loop.time() >= next_events:
                 await self._read_events()
                 next_events = loop.time() + EVENTS_SECONDS
                 continue
@@ -130,7 +131,7 @@ class JobWatch:
                 await self._read_logs(final=False)
                 next_logs = loop.time() + self._options.log_seconds
             due = [next_logs] if self._options.log_seconds else []
-            due += [next_events] if verdict.state is JobState.STARTING else []
+            due += [next_events] if unready else []
             pause = max(0.05, min(due) - loop.time()) if due else 30.0
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), pause)
@@ -244,3 +245,11 @@ class JobWatch:
             self._say(line)
         if ended:
             self._read_to_end.add(key)
+
+
+def _has_no_ready_pod(verdict: Outcome) -> bool:
+    """Whether Events may tell something: nothing has started yet, or a failed pod waits for its replacement."""
+    between_tries = (
+        verdict.state is JobState.RUNNING and verdict.problem is not None and verdict.problem.can_mend
+    )
+    return verdict.state is JobState.STARTING or between_tries
