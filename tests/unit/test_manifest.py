@@ -1,0 +1,193 @@
+"""The Job's manifest: golden files for every variant, valid and locked down as a cluster checks them.
+
+After a wanted change: ``make golden``, then read the difference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from job_plans import IMAGE, LOAD, STORE, make_plan
+
+from airflow_provider_feast.jobs import manifest
+from airflow_provider_feast.jobs.manifest import JobPlan, build_job, escape
+from airflow_provider_feast.model import naming
+from airflow_provider_feast.model.command import FeastCommand
+from airflow_provider_feast.model.security import PROFILES, loosened
+from airflow_provider_feast.sandbox.admission.podsecurity import violations
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+APPLY = FeastCommand.apply()
+INLINE = {"config_map": "", "configuration": STORE}
+
+VARIANTS: dict[str, JobPlan] = {
+    "apply": make_plan(APPLY, definitions_config_map="feast-definitions"),
+    "apply-definitions-in-image": make_plan(APPLY, definitions_path="/opt/app/feature_repo"),
+    "apply-all-in-image": make_plan(APPLY, config_map="", definitions_path="/opt/app/feature_repo"),
+    "materialize-inline": make_plan(digest="0" * 40, **INLINE),
+    "materialize-allow-empty-slow-start": make_plan(allow_empty=True, fast_start=False),
+    "materialize-incremental": make_plan(FeastCommand.materialize_incremental("2026-01-01T00:00:00")),
+    "cli": make_plan(command_mode="cli"),
+    "cli-apply": make_plan(APPLY, command_mode="cli", definitions_config_map="feast-definitions"),
+    "teardown": make_plan(FeastCommand.teardown()),
+    "proxy-and-ca-bundle": make_plan(
+        http_proxy="http://proxy.example:3128",
+        https_proxy="http://proxy.example:3128",
+        no_proxy=".svc,.cluster.local",
+        ca_bundle_config_map="company-ca",
+        ca_bundle_key="root.pem",
+    ),
+    "image-digest-and-pull-secrets": make_plan(
+        image=f"registry.example/feast@sha256:{'ab' * 32}",
+        image_pull_policy="Always",
+        image_pull_secrets="registry-one, registry-two",
+    ),
+    "arbitrary-uid": make_plan(security_profile="arbitrary-uid"),
+    "writable-root": make_plan(security_profile="writable-root"),
+    "baseline": make_plan(security_profile="baseline"),
+    "privileged": make_plan(security_profile="privileged"),
+    "istio": make_plan(istio_injection=True),
+    "environment": make_plan(
+        env={"AWS_REGION": "eu-west-1", "PRICE": "$5 $(HOME)"},
+        env_from="configmap/feast-env, secret/feast-credentials",
+        service_account="feast-jobs",
+    ),
+    "limits": make_plan(
+        deadline_seconds=600,
+        backoff_limit=2,
+        ttl_seconds=60,
+        ttl_on_failure_seconds=30,
+        cpu_request="1",
+        cpu_limit="4",
+        memory_request="1Gi",
+        memory_limit="8Gi",
+        tmp_size="20Gi",
+        run_as_user=2000,
+    ),
+}
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Builds without this release's version, so that a release does not change the golden files."""
+    monkeypatch.setattr(manifest, "__version__", "0.0.0")
+    return build_job
+
+
+def as_yaml(job: dict[str, Any]) -> str:
+    plain = json.loads(json.dumps(job))  # without YAML's references between equal parts
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_manifest_is_the_golden_one(name: str, build: Any) -> None:
+    text, path = as_yaml(build(VARIANTS[name])), GOLDEN / f"{name}.yaml"
+    if os.environ.get("REWRITE_GOLDEN") == "1":
+        assert not os.environ.get("CI"), "golden files are rewritten by a person, never in CI"
+        path.write_text(text, encoding="utf-8")
+    assert path.exists(), f"{path.name} is missing: run `make golden`"
+    assert text == path.read_text(encoding="utf-8"), (
+        "if the change is wanted: `make golden`, and read the diff"
+    )
+
+
+def test_no_golden_file_is_left_over() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.yaml")} == set(VARIANTS)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("version", ["1.33", "1.36"])
+def test_the_manifest_is_valid_to_the_letter(name: str, version: str) -> None:
+    kubernetes_validate.validate(build_job(VARIANTS[name]), version, strict=True)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_pod_meets_the_standard_of_its_profile(name: str) -> None:
+    plan = VARIANTS[name]
+    spec = build_job(plan)["spec"]["template"]["spec"]
+    profile = PROFILES[plan.settings.security_profile]
+    labels = {"pod-security.kubernetes.io/enforce": profile.standard}
+    assert violations({"metadata": {"name": "features", "labels": labels}}, spec, "enforce") == ""
+    assert loosened(spec, profile) == []
+    assert spec["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_mount_has_its_volume_and_every_volume_is_used(name: str) -> None:
+    spec = build_job(VARIANTS[name])["spec"]["template"]["spec"]
+    containers = [*spec.get("initContainers", []), *spec["containers"]]
+    mounted = {mount["name"] for container in containers for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in spec["volumes"]}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_job_is_born_suspended_with_all_labels_and_every_backstop(name: str) -> None:
+    job = build_job(VARIANTS[name])
+    assert job["spec"]["suspend"] is True
+    assert set(job["metadata"]["labels"]) == naming.OUR_LABELS
+    assert job["spec"]["template"]["metadata"]["labels"] == job["metadata"]["labels"]
+    assert job["spec"]["activeDeadlineSeconds"] and job["spec"]["ttlSecondsAfterFinished"]
+    assert job["metadata"]["annotations"][naming.A_RUN] == VARIANTS[name].key.run_id
+
+
+def test_building_is_pure() -> None:
+    plan = make_plan(definitions_config_map="feast-definitions")
+    before = repr(plan)
+    first = build_job(plan)
+    first["metadata"]["labels"]["mine"] = "x"
+    first["spec"]["template"]["spec"]["containers"][0]["env"].clear()
+    assert build_job(plan) == build_job(make_plan(definitions_config_map="feast-definitions"))
+    assert repr(plan) == before
+
+
+def main_container(plan: JobPlan) -> dict[str, Any]:
+    found: dict[str, Any] = build_job(plan)["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+def test_a_templated_value_never_becomes_a_variable_of_kubernetes() -> None:
+    plan = make_plan(FeastCommand.read(["entities", "describe", "$(HOME) $$(X) $5"]), env={"A": "$(B)"})
+    assert main_container(plan)["command"][-1] == "$$(HOME) $$$$(X) $$5"
+    assert {"name": "A", "value": "$$(B)"} in main_container(plan)["env"]
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [("", ""), ("a", "a"), ("$", "$$"), ("$$", "$$$$"), ("$(A)", "$$(A)"), ("${A}", "$${A}")],
+)
+def test_escaping(text: str, escaped: str) -> None:
+    assert escape(text) == escaped
+
+
+def test_an_own_variable_wins_over_ours() -> None:
+    env = {item["name"]: item["value"] for item in main_container(make_plan(env={"HOME": "/data"}))["env"]}
+    assert env["HOME"] == "/data"
+
+
+def test_only_a_materialization_may_be_empty() -> None:
+    assert "--allow-empty" in main_container(make_plan(LOAD, allow_empty=True))["command"]
+    assert "--allow-empty" not in main_container(make_plan(APPLY, allow_empty=True))["command"]
+
+
+def test_another_try_differs_only_in_its_annotation() -> None:
+    first, second = build_job(make_plan(try_number=1)), build_job(make_plan(try_number=2))
+    assert first["metadata"]["annotations"].pop(naming.A_TRY) == "1"
+    assert second["metadata"]["annotations"].pop(naming.A_TRY) == "2"
+    assert first == second
+
+
+def test_the_pods_messages_stay_within_what_kubernetes_keeps() -> None:
+    command = main_container(make_plan(APPLY, definitions_config_map="d"))["command"]
+    assert int(command[command.index("--message-bytes") + 1]) * 2 <= 12 * 1024
+
+
+def test_a_configuration_in_the_image_needs_no_config_map() -> None:
+    plan = VARIANTS["apply-all-in-image"]
+    assert "--config" not in main_container(plan)["command"]
+    assert main_container(plan)["image"] == IMAGE
