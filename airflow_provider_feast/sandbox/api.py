@@ -63,6 +63,7 @@ class Api:
         _require_spec(resource, obj)
         if resource.has_status and not resource.custom:
             obj["status"] = {}
+        _refuse_unsupported(resource, obj)
         admission = Admission(self.store, random_suffix())
         defaults.apply(resource.kind if not resource.custom else "", obj)
         if resource == resources.PODS:
@@ -195,16 +196,27 @@ class Api:
 
     def commit(self, resource: Resource, before: Obj, after: Obj) -> Obj:
         """Store a new version; count the generation; finish a deletion whose finalizers are gone."""
-        if before == after:
-            return before
         meta = after["metadata"]
-        if resource.has_generation and _desired(before) != _desired(after):
-            meta["generation"] = before["metadata"].get("generation", 0) + 1
         if not meta.get("finalizers"):
             meta.pop("finalizers", None)
+        if before == after:
+            return before
+        if resource.has_generation and _desired(before) != _desired(after):
+            meta["generation"] = before["metadata"].get("generation", 0) + 1
         if meta.get("deletionTimestamp") and not _held(resource, after):
             return self.store.remove(resource.key, after)
         return self.store.put(resource.key, after)
+
+
+def _refuse_unsupported(resource: Resource, obj: Obj) -> None:
+    """Fields that change what happens and that we do not act on: 501, never a silent success."""
+    if resource == resources.JOBS and obj["spec"].get("successPolicy") is not None:
+        raise status.not_implemented("spec.successPolicy of Jobs")
+    spec = obj["spec"]["template"]["spec"] if resource == resources.JOBS else obj.get("spec") or {}
+    if resource in (resources.JOBS, resources.PODS) and any(
+        container.get("restartPolicy") for container in spec.get("initContainers") or ()
+    ):
+        raise status.not_implemented("restartPolicy of init containers (sidecars)")
 
 
 def _held(resource: Resource, obj: Obj) -> bool:

@@ -180,3 +180,11 @@ class Sandbox:
     def add_image(self, name: str, spec: str) -> None:
         """Map one more image."""
         self.control("image", name=name, spec=spec)
+
+    def break_image(self, name: str) -> None:
+        """Pulls of this image fail until `add_image` maps it again."""
+        self.control("break-image", name=name)
+
+    def delay_pods(self, seconds: float) -> None:
+        """New pods stay Pending for so long, as on a full or slow cluster."""
+        self.control("hold-pods", seconds=seconds)

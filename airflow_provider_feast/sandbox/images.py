@@ -69,11 +69,19 @@ class Images:
 
     def __init__(self, table: Mapping[str, Image]) -> None:
         self._table = dict(table)
+        self._broken: set[str] = set()
 
     def add(self, name: str, image: Image) -> None:
         self._table[name] = image
+        self._broken.discard(name)
+
+    def break_pulls(self, name: str) -> None:
+        """A fault: this name cannot be pulled until it is added again."""
+        self._broken.add(name)
 
     def find(self, name: str) -> Image | None:
+        if name in self._broken:
+            return None
         if name in self._table:
             return self._table[name]
         for pattern, image in self._table.items():

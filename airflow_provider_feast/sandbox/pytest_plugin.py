@@ -1,8 +1,10 @@
 """pytest fixture `feast_sandbox`: one sandbox for the session (for each worker of pytest-xdist).
 
-Images: `feast-sandbox:local` is the running Python environment. Back-off delays are a twentieth of a cluster's.
+`FEAST_SANDBOX_ISOLATION=0` maps paths even where the kernel permits namespaces. The image `feast-sandbox:local`
+is the running Python environment. Back-off delays are a twentieth of a cluster's.
 """
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -15,5 +17,6 @@ TIME_SCALE = 0.05
 @pytest.fixture(scope="session")
 def feast_sandbox() -> Iterator[Sandbox]:
     """A running sandbox; tests keep apart by namespaces."""
-    with Sandbox(time_scale=TIME_SCALE) as sandbox:
+    isolation = {"0": False, "1": True}.get(os.environ.get("FEAST_SANDBOX_ISOLATION", ""))
+    with Sandbox(time_scale=TIME_SCALE, isolation=isolation) as sandbox:
         yield sandbox

@@ -193,9 +193,12 @@ def test_logs_can_be_followed_cut_and_stamped(jobs: Jobs) -> None:
     assert all(line.split(" ")[0].endswith("Z") for line in stamped)
 
 
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, lambda *a: print('asked', flush=True)); " + (
-    "print('ready', flush=True); time.sleep(0.5); time.sleep(300)"
-)
+STUBBORN = """
+import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"asked\\n"))
+os.write(1, b"ready\\n")
+while True: time.sleep(300)
+"""
 
 
 def test_a_deleted_pod_is_asked_to_stop_and_then_killed(jobs: Jobs) -> None:

@@ -204,6 +204,37 @@ def test_a_lost_pod_is_replaced(sandbox: Sandbox, clients: Client) -> None:
     clients.batch.delete_namespaced_job("lost", "default", propagation_policy="Background")
 
 
+def test_a_finished_job_causes_no_more_writes() -> None:
+    with Sandbox(isolation=False) as sandbox:
+        clients = Client(sandbox)
+        clients.batch.create_namespaced_job("default", job("done"))
+        clients.pod("done", "Succeeded")
+        stream = watch.Watch().stream(clients.batch.list_namespaced_job, "default", timeout_seconds=20)
+        assert next(event for event in stream if event["object"].status.completion_time)
+        versions = [
+            int(clients.core.create_namespaced_config_map("default", body).metadata.resource_version)
+            for body in ({"metadata": {"generateName": "x-"}} for _ in range(10))
+        ]
+        assert versions[-1] - versions[0] == 9 or versions[-1] - versions[1] == 8
+
+
+def test_pods_can_be_delayed(sandbox: Sandbox, clients: Client) -> None:
+    sandbox.delay_pods(0.5)
+    started = time.monotonic()
+    clients.batch.create_namespaced_job("default", job("delayed"))
+    clients.pod("delayed", "Succeeded")
+    assert time.monotonic() - started >= 0.5
+
+
+def test_an_image_can_fail_to_be_pulled_for_a_while(sandbox: Sandbox, clients: Client) -> None:
+    sandbox.break_image("feast-sandbox:local")
+    clients.batch.create_namespaced_job("default", job("unlucky"))
+    stream = watch.Watch().stream(clients.core.list_namespaced_event, "default", timeout_seconds=20)
+    assert next(e for e in stream if e["object"].message == "Error: ErrImagePull")
+    sandbox.add_image("feast-sandbox:local", sys.prefix)
+    clients.pod("unlucky", "Succeeded")
+
+
 def test_the_audit_log_says_who_did_what(sandbox: Sandbox, clients: Client) -> None:
     clients.core.create_namespaced_config_map("default", {"metadata": {"name": "audited"}})
     with pytest.raises(ApiException):

@@ -88,6 +88,8 @@ class PodPlan:
             text = any(key in kind for key in ("configMap", "secret", "projected", "downwardAPI"))
             if sub and not text:
                 source.mkdir(parents=True, exist_ok=True)
+            elif sub:
+                source = source.resolve()  # a mounted file is no link, wherever it comes from
             target = "/" + mount["mountPath"].strip("/")
             binds.append(Bind(str(source), target, text or bool(mount.get("readOnly"))))
         return binds

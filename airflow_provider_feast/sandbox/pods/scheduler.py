@@ -1,5 +1,6 @@
 """The scheduler: one node; a pod that it can never or not yet hold waits with FailedScheduling."""
 
+import asyncio
 from decimal import Decimal
 
 from airflow_provider_feast.sandbox import clock, quantity, resources
@@ -40,7 +41,7 @@ class Scheduler:
         self._events = SchedulerRecorder(api, "default-scheduler")
         self._placed: dict[str, dict[str, Decimal]] = {}
         self._waiting: dict[str, tuple[str, str]] = {}
-        self.held: set[str] = set()
+        self._hold_until = 0.0
         self.queue: WorkQueue[tuple[str, str]] = WorkQueue(self._schedule)
         api.store.listen(self._changed)
 
@@ -56,9 +57,17 @@ class Scheduler:
         elif change.type == "ADDED" and not pod["spec"].get("nodeName"):
             self.queue.add((change.namespace, change.name))
 
+    def hold(self, seconds: float) -> None:
+        """A fault: place no pod for so long."""
+        self._hold_until = asyncio.get_running_loop().time() + seconds
+
     def _schedule(self, at: tuple[str, str]) -> None:
         pod = self._api.store.get(resources.PODS.key, *at)
         if pod is None or pod["spec"].get("nodeName") or pod["metadata"].get("deletionTimestamp"):
+            return
+        wait = self._hold_until - asyncio.get_running_loop().time()
+        if wait > 0:
+            self.queue.add_after(at, wait)
             return
         uid = pod["metadata"]["uid"]
         if pod["spec"].get("schedulerName") != "default-scheduler":

@@ -44,6 +44,10 @@ def _act(cluster: Cluster, watches: set[Watch], action: str, body: Obj) -> Obj:
         cluster.store.compact()
     elif action == "image":
         cluster.images.add(body["name"], Image.of(body["spec"]))
+    elif action == "break-image":
+        cluster.images.break_pulls(body["name"])
+    elif action == "hold-pods":
+        cluster.scheduler.hold(float(body["seconds"]))
     elif action == "pod":
         _pod(cluster, body)
     elif action == "info":
