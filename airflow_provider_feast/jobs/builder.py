@@ -55,6 +55,12 @@ _REFUSED_OPTIONS = {
 }
 
 
+_LOG = logging.getLogger(__name__)
+
+
+_LABELS_OF_A_TRY = frozenset({"try_number", "airflow_version"})
+
+
 class _JobBuilder(KubernetesJobOperator):
     """KubernetesJobOperator as a builder: its ``execute`` is never called."""
 
@@ -124,8 +130,8 @@ def _through_operator(wanted: dict[str, Any], plan: JobPlan, hook: Any, context:
 def finalize(built: dict[str, Any], wanted: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Take the pod from what KubernetesJobOperator built, and all else from what we wanted.
 
-    Labels of an Airflow try are dropped: they differ between tries, and ``airflow kubernetes cleanup-pods``
-    deletes finished pods that carry them.
+    The labels of an Airflow try and release are dropped: a retry, also one after an upgrade of Airflow, must find that
+    its Job does the same; and ``airflow kubernetes cleanup-pods`` deletes finished pods that carry them.
 
     :param built: KubernetesJobOperator's Job.
     :param wanted: ours.
@@ -136,8 +142,9 @@ def finalize(built: dict[str, Any], wanted: dict[str, Any], options: Mapping[str
     spec, metadata = template["spec"], template.setdefault("metadata", {})
     for name in ("name", "namespace", "creationTimestamp"):
         metadata.pop(name, None)
-    labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key != "try_number"}
-    metadata["labels"] = {**labels, **ours["metadata"]["labels"]}
+    labels = metadata.get("labels") or {}
+    theirs = {key: value for key, value in labels.items() if key not in _LABELS_OF_A_TRY}
+    metadata["labels"] = {**theirs, **ours["metadata"]["labels"]}
     spec.pop("activeDeadlineSeconds", None)
     spec["restartPolicy"] = "Never"
     policies = {c["name"]: c["terminationMessagePolicy"] for c in ours["spec"]["containers"]}
