@@ -14,7 +14,12 @@ from airflow_provider_feast.jobs.submit import Wanted, condition, create_or_adop
 from airflow_provider_feast.jobs.watch import WatchOptions
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
-from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDagError, FeastTransientError
+from airflow_provider_feast.model.errors import (
+    FeastConfigurationError,
+    FeastDagError,
+    FeastTransientError,
+    raise_told,
+)
 from airflow_provider_feast.model.outcome import JobState, Outcome
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.sources import ConfigMapConfiguration
@@ -77,9 +82,10 @@ class TaskRun:
 
     def resume(self, event: Any) -> dict[str, Any]:
         """Take the verdict that the trigger brought."""
-        if not isinstance(event, dict) or not isinstance(event.get("outcome"), dict) or "job" not in event:
+        raise_told(event)
+        if not isinstance(event.get("outcome"), dict):
             raise FeastTransientError(
-                f"the triggerer sent an event that is no verdict: {event!r}", remedy="run it again"
+                f"the triggerer sent no verdict: {event!r}", remedy="run the task again"
             )
         name = str(event["job"])
         self._job = self._hook.cluster.read_job(name) or {

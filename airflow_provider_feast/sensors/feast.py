@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseSensorOperator, conf
 
-from airflow_provider_feast.model.errors import FeastDagError, FeastTransientError
+from airflow_provider_feast.model.errors import FeastDagError, FeastTransientError, raise_told
 from airflow_provider_feast.model.windows import parse_instant
 
 if TYPE_CHECKING:
@@ -69,8 +69,10 @@ class FeastJobSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the triggerer, or poke."""
-        if not self.deferrable or self.poke(context):
-            return None if self.deferrable else super().execute(context)
+        if not self.deferrable:
+            return super().execute(context)
+        if self.poke(context):
+            return None
         from airflow_provider_feast.triggers.feast import FeastForeignJobTrigger
 
         hook = self._hook()
@@ -104,16 +106,8 @@ class FeastJobSensor(BaseSensorOperator):
 
     def resume(self, context: Context, event: dict[str, Any]) -> None:
         """Read the verdict on the Job whose end the triggerer saw."""
-        from airflow_provider_feast.model.outcome import Outcome
-
-        if not isinstance(event, dict) or "job" not in event:
-            raise FeastTransientError(
-                f"the triggerer sent an event that names no Job: {event!r}", remedy="run it again"
-            )
+        raise_told(event)
         hook, name = self._hook(), str(event["job"])
-        if "outcome" in event:
-            self._done(Outcome.from_dict(event["outcome"]), hook, name)
-            return
         job = hook.newest_job(name, {})
         if job is None:
             raise FeastTransientError(

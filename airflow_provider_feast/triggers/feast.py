@@ -15,7 +15,7 @@ from airflow_provider_feast.jobs.stream import ObjectStream
 from airflow_provider_feast.jobs.submit import condition
 from airflow_provider_feast.jobs.watch import JobWatch, WatchOptions
 from airflow_provider_feast.model.errors import FeastError
-from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
+from airflow_provider_feast.model.outcome import Outcome
 
 EVENT_VERSION = 1
 """Version of the events below; a worker of another release reads them."""
@@ -24,6 +24,12 @@ EVENT_VERSION = 1
 def outcome_event(outcome: Outcome, job: str) -> TriggerEvent:
     """The event that carries a verdict to the worker."""
     return TriggerEvent({"version": EVENT_VERSION, "job": job, "outcome": outcome.to_dict()})
+
+
+def error_event(error: FeastError, job: str) -> TriggerEvent:
+    """The event that says why the wait was given up; it is no verdict on the Job, which may run on."""
+    told = {"kind": error.kind, "what": error.what, "where": error.where, "remedy": error.remedy}
+    return TriggerEvent({"version": EVENT_VERSION, "job": job, "error": told})
 
 
 @asynccontextmanager
@@ -100,7 +106,9 @@ class FeastJobTrigger(BaseTrigger):
                 watch = JobWatch(client, self.namespace, self.name, self.uid, self.log.info, options)
                 outcome = await watch.outcome()
         except FeastError as error:
-            outcome = Outcome(JobState.FAILED, Problem(error.kind, error.what, error.remedy))
+            self._fired = True
+            yield error_event(error, self.name)
+            return
         if outcome is not None:
             self._fired = True
             yield outcome_event(outcome, self.name)
@@ -148,8 +156,9 @@ class FeastJobTrigger(BaseTrigger):
         body = {"propagationPolicy": "Foreground", "preconditions": {"uid": self.uid}}
         self.log.info("The task was ended by a person; deleting Job %s.", self.name)
         async with cluster_client(self.kubernetes_conn_id) as client:
+            jobs: Any = BatchV1Api(client)
             try:
-                await BatchV1Api(client).delete_namespaced_job(self.name, self.namespace, body=body)
+                await jobs.delete_namespaced_job(self.name, self.namespace, body=body)
             except ApiException as error:
                 if error.status not in (404, 409):
                     raise explain(
@@ -213,11 +222,10 @@ class FeastForeignJobTrigger(BaseTrigger):
                 {"version": EVENT_VERSION, "job": job["metadata"]["name"], "uid": job["metadata"]["uid"]}
             )
         except FeastError as error:
-            outcome = Outcome(JobState.FAILED, Problem(error.kind, error.what, error.remedy))
-            yield outcome_event(outcome, self.name)
+            yield error_event(error, self.name)
 
     async def _ended(
-        self, stream: ObjectStream, changed: asyncio.Event, follower: asyncio.Future[None]
+        self, stream: ObjectStream, changed: asyncio.Event, follower: asyncio.Future[Any]
     ) -> dict[str, Any]:
         while True:
             changed.clear()
@@ -229,7 +237,7 @@ class FeastForeignJobTrigger(BaseTrigger):
             newest = max(jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None)
             if newest is not None and (condition(newest, "Complete") or condition(newest, "Failed")):
                 return newest
-            waiter = asyncio.ensure_future(changed.wait())
+            waiter: asyncio.Future[Any] = asyncio.ensure_future(changed.wait())
             await asyncio.wait([waiter, follower], return_when=asyncio.FIRST_COMPLETED)
             waiter.cancel()
             if follower.done():
