@@ -175,6 +175,7 @@ class FeastHook(BaseHook):
         found = self.cluster.read_config_map(name)
         where = f"namespace {self.namespace!r}, connection {self.feast_conn_id!r}"
         if found is None:
+            self._check_namespace()
             raise MissingObjectError(
                 f"the ConfigMap {name!r}, which should hold {purpose}, does not exist",
                 where=where,
@@ -186,6 +187,14 @@ class FeastHook(BaseHook):
                 f"the ConfigMap {name!r} has no key {key!r}; it has {', '.join(keys) or 'none at all'}",
                 where=where,
                 remedy="correct the key in the connection, or add it to the ConfigMap",
+            )
+
+    def _check_namespace(self) -> None:
+        if not self.cluster.namespace_exists():
+            raise MissingObjectError(
+                f"the namespace {self.namespace!r} does not exist",
+                where=f"connection {self.feast_conn_id!r}",
+                remedy=f"kubectl create namespace {self.namespace} makes it, or correct the field `namespace`",
             )
 
     def watch(

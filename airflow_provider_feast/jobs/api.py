@@ -128,6 +128,14 @@ class ClusterApi:
         body = self._call(*args, **kwargs)
         return body if body is not None else {}
 
+    def namespace_exists(self) -> bool:
+        """Whether the namespace is there; where Airflow may not ask, it is taken to be."""
+        read = self._core.read_namespace
+        try:
+            return self._call("get", "namespaces", read, self.namespace, expected=(404,)) is not None
+        except ForbiddenError:
+            return True
+
     def read_config_map(self, name: str) -> dict[str, Any] | None:
         """A ConfigMap, or ``None``."""
         return self._call(
