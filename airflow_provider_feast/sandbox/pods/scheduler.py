@@ -13,6 +13,8 @@ from airflow_provider_feast.sandbox.store import Change
 LABELS = {"kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
 CAPACITY = {"cpu": "32", "memory": "64Gi", "pods": "110", "ephemeral-storage": "100Gi"}
 
+_FULL = "1 Too many pods"
+
 
 def node() -> Obj:
     """The Node object that clients see."""
@@ -40,7 +42,7 @@ class Scheduler:
         self._api = api
         self._events = SchedulerRecorder(api, "default-scheduler")
         self._placed: dict[str, dict[str, Decimal]] = {}
-        self._waiting: dict[str, tuple[str, str]] = {}
+        self._waiting: dict[str, tuple[tuple[str, str], str]] = {}
         self._hold_until = 0.0
         self.queue: WorkQueue[tuple[str, str]] = WorkQueue(self._schedule)
         api.store.listen(self._changed)
@@ -52,10 +54,17 @@ class Scheduler:
         if change.type == "DELETED" or pod["status"]["phase"] in {"Succeeded", "Failed"}:
             self._waiting.pop(uid, None)
             if self._placed.pop(uid, None) is not None:
-                for at in self._waiting.values():
-                    self.queue.add(at)
+                self._try_again()
         elif change.type == "ADDED" and not pod["spec"].get("nodeName"):
             self.queue.add((change.namespace, change.name))
+
+    def _try_again(self) -> None:
+        """Room for one more: the first that waited for a place, and all that waited for CPU or memory."""
+        first = True
+        for at, problem in self._waiting.values():
+            if problem != _FULL or first:
+                self.queue.add(at)
+            first = first and problem != _FULL
 
     def hold(self, seconds: float) -> None:
         """A fault: place no pod for so long."""
@@ -105,7 +114,7 @@ class Scheduler:
             pod["status"]["conditions"] = [condition | times]
 
         first = uid not in self._waiting
-        self._waiting[uid] = at
+        self._waiting[uid] = (at, problem)
         marked = self._api.modify(resources.PODS, *at, mark)
         if marked is not None and first:
             self._events.warning(marked, "FailedScheduling", message)
@@ -115,7 +124,7 @@ class Scheduler:
         if any(LABELS.get(key) != value for key, value in selector.items()):
             return "1 node(s) didn't match Pod's node affinity/selector"
         if len(self._placed) >= int(CAPACITY["pods"]):
-            return "1 Too many pods"
+            return _FULL
         for name, amount in wanted.items():
             used = sum((placed.get(name, Decimal(0)) for placed in self._placed.values()), Decimal(0))
             if used + amount > quantity.parse(CAPACITY.get(name, 0)):
