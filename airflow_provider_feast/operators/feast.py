@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_feast.model.command import FeastCommand, check_feature_views, check_version
 from airflow_provider_feast.model.errors import FeastDagError
+from airflow_provider_feast.model.literals import literal
 from airflow_provider_feast.model.merge import check_overrides
 from airflow_provider_feast.model.naming import OUR_LABELS
 from airflow_provider_feast.model.settings import FeastSettings
@@ -47,17 +48,6 @@ _OVERRIDES = (
     "pod_options",
     "job_overrides",
 )
-
-
-def literal(value: Any) -> bool:
-    """Whether a value is known at parse: no Jinja, no XComArg, nothing of those inside."""
-    if isinstance(value, str):
-        return not any(mark in value for mark in ("{{", "{%", "{#"))
-    if isinstance(value, dict):
-        return all(literal(item) for pair in value.items() for item in pair)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return all(literal(item) for item in value)
-    return value is None or isinstance(value, (bool, int, float, date, timedelta))
 
 
 class FeastCommandOperator(BaseOperator):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseSensorOperator, conf
 
 from airflow_provider_feast.model.errors import FeastDagError, FeastTransientError, raise_told
+from airflow_provider_feast.model.literals import literal
+from airflow_provider_feast.model.sources import check_object_name
 from airflow_provider_feast.model.windows import parse_instant
 
 if TYPE_CHECKING:
@@ -60,15 +62,25 @@ class FeastJobSensor(BaseSensorOperator):
             if deferrable is None
             else deferrable
         )
-        if bool(job_name) == bool(labels):
+        self._check_target()
+        if created_after and literal(created_after):
+            parse_instant(created_after, "created_after")
+
+    def _check_target(self) -> None:
+        """What names the Job; a template that gave nothing would otherwise match any Job, or none for ever."""
+        if bool(self.job_name) == bool(self.labels):
             raise FeastDagError(
-                "FeastJobSensor needs to know which Job to wait for",
+                f"FeastJobSensor needs to know which Job to wait for (job_name={self.job_name!r}, "
+                f"labels={self.labels!r})",
                 where=f"task {self.task_id!r}",
                 remedy="give either job_name= or labels=",
             )
+        if self.job_name and literal(self.job_name):
+            check_object_name(self.job_name, "job_name")
 
     def execute(self, context: Context) -> Any:
         """Wait in the triggerer, or poke."""
+        self._check_target()
         if not self.deferrable:
             return super().execute(context)
         if self.poke(context):
