@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -122,6 +123,8 @@ class Watch:
         self._query = query
         self._shape = shape
         self._wanted = predicate(target, query)
+        named = re.search(r"(?:^|,)metadata\.name==?([^,]+)", query.get("fieldSelector", ""))
+        self._name = target.name or (named.group(1) if named else "")
         self._waiting: list[Change] = []
         self._more = asyncio.Event()
         self._header = True
@@ -129,6 +132,9 @@ class Watch:
         self.cut = asyncio.Event()
 
     def notice(self, change: Change) -> None:
+        """Take a change that may concern this watch (most watches are of one name: others end here)."""
+        if self._name and change.name != self._name:
+            return
         if not self.target.namespace or change.namespace == self.target.namespace:
             self._waiting.append(change)
             self._more.set()
