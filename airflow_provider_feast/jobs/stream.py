@@ -21,6 +21,23 @@ class Gap(Exception):  # noqa: N818 (not an error: a signal to list again)
     """The watch cannot go on from where it was (410 Gone)."""
 
 
+async def read_body(answer: Any) -> bytes:
+    """The body of a raw answer; the asynchronous client leaves looking at its status to us.
+
+    :param answer: what a method called with ``_preload_content=False`` returned.
+    :raises ApiException: for any status but 2xx, with the body.
+    """
+    try:
+        body: bytes = await answer.read()
+    finally:
+        answer.release()
+    if not 200 <= answer.status <= 299:
+        error = ApiException(status=answer.status, reason=answer.reason)
+        error.body = body
+        raise error
+    return body
+
+
 class ObjectStream:
     """What a selector matches, kept up to date.
 
@@ -80,10 +97,7 @@ class ObjectStream:
         answer = await self._call(
             self._namespace, **self._selectors, _preload_content=False, _request_timeout=(10, 60)
         )
-        try:
-            body = json.loads(await answer.read())
-        finally:
-            answer.release()
+        body = json.loads(await read_body(answer))
         now = {item["metadata"]["uid"]: item for item in body.get("items") or ()}
         for uid in set(self.objects) - set(now):
             self.deleted[uid] = _ended(self.objects[uid])
@@ -103,6 +117,8 @@ class ObjectStream:
             _preload_content=False,
             _request_timeout=aiohttp.ClientTimeout(sock_connect=10, sock_read=WATCH_SECONDS + 30),
         )
+        if answer.status != 200:
+            await read_body(answer)
         try:
             async for event in _lines(answer):
                 version = self._take(event["type"], event["object"], version)

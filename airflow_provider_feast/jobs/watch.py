@@ -14,15 +14,12 @@ from kubernetes_asyncio.client.exceptions import ApiException
 
 from airflow_provider_feast.jobs.api import explain, status_message
 from airflow_provider_feast.jobs.diagnose import diagnose
-from airflow_provider_feast.jobs.logs import LogCursor, readable
-from airflow_provider_feast.jobs.stream import ObjectStream
+from airflow_provider_feast.jobs.pod_logs import PodLogs
+from airflow_provider_feast.jobs.stream import ObjectStream, read_body
 from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
 
 EVENTS_SECONDS = 2.0
 """How often Events are listed while no pod of a Job is ready."""
-
-LOG_OVERLAP_SECONDS = 5
-"""How far reads of one log overlap: ``sinceSeconds`` is coarse and clocks differ a little."""
 
 
 class WatchOptions(NamedTuple):
@@ -79,9 +76,7 @@ class JobWatch:
             label_selector=f"batch.kubernetes.io/controller-uid={uid}",
         )
         self._events: list[dict[str, Any]] = []
-        self._cursors: dict[tuple[str, str], LogCursor] = {}
-        self._read_at: dict[tuple[str, str], float] = {}
-        self._read_to_end: set[tuple[str, str]] = set()
+        self._logs = PodLogs(self._core, namespace, say)
         self._said: set[str] = set()
 
     async def outcome(self, timeout: float | None = None) -> Outcome | None:
@@ -117,10 +112,10 @@ class JobWatch:
             if verdict.state not in (JobState.STARTING, JobState.SUSPENDED):
                 starting_since = loop.time()
             if verdict.final:
-                await self._read_logs(final=True)
+                await self._logs.read_to_end(self._pods.everything)
                 return verdict
             if stuck := self._stuck(verdict, loop.time() - starting_since):
-                await self._read_logs(final=True)
+                await self._logs.read_to_end(self._pods.everything)
                 return stuck
             unready = _has_no_ready_pod(verdict)
             if unready and loop.time() >= next_events:
@@ -128,7 +123,7 @@ class JobWatch:
                 next_events = loop.time() + EVENTS_SECONDS
                 continue
             if self._options.log_seconds and loop.time() >= next_logs:
-                await self._read_logs(final=False)
+                await self._logs.read(self._pods.everything)
                 next_logs = loop.time() + self._options.log_seconds
             due = [next_logs] if self._options.log_seconds else []
             due += [next_events] if unready else []
@@ -186,7 +181,7 @@ class JobWatch:
                     _preload_content=False,
                     _request_timeout=(10, 30),
                 )
-                found += json.loads(await answer.read()).get("items") or []
+                found += json.loads(await read_body(answer)).get("items") or []
             except ApiException as error:
                 if error.status == 403:
                     raise explain(
@@ -195,56 +190,6 @@ class JobWatch:
             except (aiohttp.ClientError, TimeoutError, OSError):
                 return
         self._events = found
-
-    async def _read_logs(self, *, final: bool) -> None:
-        pods = sorted(self._pods.everything, key=lambda pod: pod["metadata"].get("creationTimestamp") or "")
-        for pod in pods:
-            status = pod.get("status") or {}
-            for field in ("initContainerStatuses", "containerStatuses"):
-                for container in status.get(field) or ():
-                    state = container.get("state") or {}
-                    ended = "terminated" in state
-                    if field == "initContainerStatuses" and not (state.get("terminated") or {}).get(
-                        "exitCode"
-                    ):
-                        continue
-                    if ended or "running" in state:
-                        await self._read_log(pod["metadata"]["name"], container["name"], ended or final)
-
-    async def _read_log(self, pod: str, container: str, ended: bool) -> None:
-        key = (pod, container)
-        if key in self._read_to_end:
-            return
-        first = key not in self._read_at
-        cursor = self._cursors.setdefault(key, LogCursor())
-        now = asyncio.get_running_loop().time()
-        since = {} if first else {"since_seconds": int(now - self._read_at[key]) + LOG_OVERLAP_SECONDS}
-        try:
-            answer = await self._core.read_namespaced_pod_log(
-                pod,
-                self._namespace,
-                container=container,
-                timestamps=True,
-                **since,
-                _preload_content=False,
-                _request_timeout=(10, 60),
-            )
-            text = (await answer.read()).decode(errors="replace")
-        except ApiException as error:
-            if error.status == 403:
-                raise explain(403, status_message(error.body), "get", "pods/log", self._namespace) from error
-            if error.status == 404:
-                self._read_to_end.add(key)
-            return
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return
-        self._read_at[key] = now
-        if first:
-            self._say(f"--- log of pod {pod}, container {container} ---")
-        for line in readable(cursor.new(text, final=ended)):
-            self._say(line)
-        if ended:
-            self._read_to_end.add(key)
 
 
 def _has_no_ready_pod(verdict: Outcome) -> bool:

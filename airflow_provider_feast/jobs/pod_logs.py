@@ -1,0 +1,114 @@
+"""Read the logs of a Job's pods, replacements included, into the log of its task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import aiohttp
+from kubernetes_asyncio.client.exceptions import ApiException
+
+from airflow_provider_feast.jobs.api import explain, status_message
+from airflow_provider_feast.jobs.logs import LogCursor, readable
+from airflow_provider_feast.jobs.stream import read_body
+
+OVERLAP_SECONDS = 5
+"""How far reads of one log overlap: ``sinceSeconds`` is coarse and clocks differ a little."""
+
+LAST_READS = 6
+"""How often the end of a log is asked for before it is given up."""
+
+
+class PodLogs:
+    """What of the logs of some pods has been read.
+
+    :param core: an asynchronous ``CoreV1Api``.
+    :param namespace: the pods' namespace.
+    :param say: takes the lines.
+    """
+
+    def __init__(self, core: Any, namespace: str, say: Callable[[str], None]) -> None:
+        self._core, self._namespace, self._say = core, namespace, say
+        self._cursors: dict[tuple[str, str], LogCursor] = {}
+        self._read_at: dict[tuple[str, str], float] = {}
+        self._read_to_end: set[tuple[str, str]] = set()
+
+    async def read(self, pods: Iterable[dict[str, Any]], *, final: bool = False) -> bool:
+        """Pass on what is new in each container's log, pod by pod in the order of their creation.
+
+        :param pods: the pods, as the API gives them.
+        :param final: whether nothing more will come.
+        :returns: whether every log that has ended, or was to end now, was read to its end.
+        :raises ForbiddenError: when reading logs is not allowed.
+        """
+        complete = True
+        for pod in sorted(pods, key=lambda item: item["metadata"].get("creationTimestamp") or ""):
+            for container, ended in _readable_containers(pod):
+                wanted = ended or final
+                done = await self._read_one((pod["metadata"]["name"], container), wanted)
+                complete = complete and (done or not wanted)
+        return complete
+
+    async def read_to_end(self, pods: Iterable[dict[str, Any]]) -> None:
+        """Read every log to its end; asks again where the API server does not answer at once."""
+        listed, pause = list(pods), 0.2
+        for _ in range(LAST_READS):
+            if await self.read(listed, final=True):
+                return
+            await asyncio.sleep(pause)
+            pause *= 2
+        self._say("The end of a pod's log could not be read: the Kubernetes API did not answer.")
+
+    async def _read_one(self, key: tuple[str, str], ended: bool) -> bool:
+        if key in self._read_to_end:
+            return True
+        now = asyncio.get_running_loop().time()
+        try:
+            text = await self._fetch(key, now)
+        except ApiException as error:
+            if error.status == 403:
+                raise explain(403, status_message(error.body), "get", "pods/log", self._namespace) from error
+            if error.status in (400, 404):  # no log: the container never ran, or its pod is gone
+                if ended:
+                    self._read_to_end.add(key)
+                return True
+            return False
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+        if key not in self._read_at:
+            self._say(f"--- log of pod {key[0]}, container {key[1]} ---")
+        self._read_at[key] = now
+        for line in readable(self._cursors.setdefault(key, LogCursor()).new(text, final=ended)):
+            self._say(line)
+        if ended:
+            self._read_to_end.add(key)
+        return True
+
+    async def _fetch(self, key: tuple[str, str], now: float) -> str:
+        since = {}
+        if key in self._read_at:
+            since = {"since_seconds": int(now - self._read_at[key]) + OVERLAP_SECONDS}
+        answer = await self._core.read_namespaced_pod_log(
+            key[0],
+            self._namespace,
+            container=key[1],
+            timestamps=True,
+            **since,
+            _preload_content=False,
+            _request_timeout=(10, 60),
+        )
+        return (await read_body(answer)).decode(errors="replace")
+
+
+def _readable_containers(pod: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    """The containers whose logs a person wants, and whether each has ended: an init container only if it failed."""
+    status = pod.get("status") or {}
+    for field in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(field) or ():
+            state = container.get("state") or {}
+            ended = state.get("terminated")
+            if field == "initContainerStatuses" and not (ended and ended.get("exitCode")):
+                continue
+            if ended is not None or "running" in state:
+                yield container["name"], ended is not None
