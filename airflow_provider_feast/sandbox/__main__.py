@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,9 @@ def _parser() -> argparse.ArgumentParser:
     for command in (up, run):
         command.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
         command.add_argument(
-            "--dir", type=Path, help="where pods, claims and logs live (default: a new one in $TMPDIR)"
+            "--dir",
+            type=Path,
+            help="where pods, claims and logs live (default: one in $TMPDIR that goes with the sandbox)",
         )
         command.add_argument(
             "--image",
@@ -43,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     up.add_argument("--kubeconfig", type=Path, help="where to write the kubeconfig (default: DIR/kubeconfig)")
     up.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)
+    up.add_argument("--temporary", action="store_true", help=argparse.SUPPRESS)
     run.add_argument(
         "argv", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command and its arguments"
     )
@@ -82,9 +86,13 @@ def _up(options: argparse.Namespace) -> int:
             print(f"\n{_MAPPED}", flush=True)
 
     on_ready = server.announce if options.with_parent else say
-    asyncio.run(
-        server.serve(settings, options.port, kubeconfig, on_ready=on_ready, parent=options.with_parent)
-    )
+    try:
+        asyncio.run(
+            server.serve(settings, options.port, kubeconfig, on_ready=on_ready, parent=options.with_parent)
+        )
+    finally:
+        if options.temporary or options.dir is None:
+            shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 

@@ -71,6 +71,8 @@ class Sandbox:
         command = [sys.executable, "-m", "airflow_provider_feast.sandbox", "up", "--with-parent"]
         command += ["--dir", str(self.directory), "--port", str(self._port)]
         command += ["--time-scale", str(self._time_scale), "--kubeconfig", str(self.kubeconfig)]
+        if self._given is None:
+            command.append("--temporary")
         if self._isolation is not None:
             command.append("--isolation" if self._isolation else "--no-isolation")
         for name, spec in self._images.items():

@@ -346,6 +346,20 @@ def test_nothing_is_left_behind(end: str) -> None:
     assert not sandbox.directory.exists()
 
 
+def test_a_killed_starter_takes_the_sandbox_with_it() -> None:
+    code = "from airflow_provider_feast.sandbox import Sandbox; print(Sandbox().start().directory, flush=True); input()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        directory = Path(starter.stdout.readline().strip())
+        assert directory.is_dir()
+        starter.kill()
+    deadline = time.monotonic() + 20
+    while directory.exists() and time.monotonic() < deadline:
+        os.sched_yield()
+    assert not directory.exists()
+
+
 def test_a_command_runs_with_a_kubeconfig() -> None:
     code = (
         "import os, pathlib; print('current-context' in pathlib.Path(os.environ['KUBECONFIG']).read_text())"
