@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 EVENT_PREFIX = '{"feast_event":'
 """How the runner's lines for machines start."""
 
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
@@ -15,12 +17,14 @@ class LogCursor:
     """What of a container's log has been seen, so that overlapping reads give every line once.
 
     Reads overlap because ``sinceSeconds`` is coarse; Kubernetes' timestamps (RFC 3339, nanoseconds) tell the lines
-    apart, and lines of one instant are counted.
+    apart, and lines of one instant are counted. A line without a timestamp is the kubelet's own ("unable to retrieve
+    container logs …"); it is given once and moves nothing.
     """
 
     def __init__(self) -> None:
         self._last = ""
         self._at_last = 0
+        self._unstamped: set[str] = set()
 
     def new(self, text: str, *, final: bool = False) -> Iterator[str]:
         """The lines of a read that are new.
@@ -33,10 +37,13 @@ class LogCursor:
             lines = lines[:-1]
         seen_at_last = 0
         for line in lines:
-            stamp, blank, content = line.partition(" ")
-            if not blank and not stamp:
-                continue
+            stamp, _, content = line.partition(" ")
             key = _sortable(stamp)
+            if key is None:
+                if line and line not in self._unstamped:
+                    self._unstamped.add(line)
+                    yield line
+                continue
             if key < self._last:
                 continue
             if key == self._last:
@@ -49,9 +56,17 @@ class LogCursor:
             yield content
 
 
-def _sortable(stamp: str) -> str:
-    """A timestamp whose text order is its time order: fractions have no fixed length."""
-    seconds, _, fraction = stamp.rstrip("Z").partition(".")
+def _sortable(stamp: str) -> str | None:
+    """A timestamp whose text order is its time order, or ``None`` for what is none.
+
+    Fractions have no fixed length, and a node may write its own time zone.
+    """
+    match = _STAMP.fullmatch(stamp)
+    if match is None:
+        return None
+    seconds, fraction, offset = match[1], match[2] or "", match[3]
+    if offset != "Z":
+        seconds = datetime.fromisoformat(seconds + offset).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{seconds}.{fraction:0<9}"
 
 

@@ -1,0 +1,105 @@
+"""Logs: however the reads of a growing log overlap, each line comes once and in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_feast.jobs.logs import LogCursor, readable
+
+BERLIN = timezone(timedelta(hours=2))
+
+
+def stamp(nanoseconds: int, zone: timezone = UTC) -> str:
+    """A timestamp as a node writes it: RFC 3339 with as many digits as needed."""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    text = (datetime(2026, 1, 1, 21, tzinfo=UTC) + timedelta(seconds=seconds)).astimezone(zone)
+    fraction = f".{rest:09d}".rstrip("0").rstrip(".")
+    offset = "Z" if zone is UTC else "+02:00"
+    return f"{text:%Y-%m-%dT%H:%M:%S}{fraction}{offset}"
+
+
+@st.composite
+def growing_logs(draw: st.DrawFn) -> tuple[list[tuple[int, str]], list[tuple[int, int]], timezone]:
+    """Lines with their instants, and reads of them: from an instant that overlaps, up to any character."""
+    steps = draw(
+        st.lists(st.sampled_from([0, 0, 1, 500_000_000, 10**9, 3600 * 10**9]), min_size=1, max_size=12)
+    )
+    contents = st.sampled_from(["", "a", "same", "same", "two words", " indented", "a\rb"])
+    lines, now = [], 0
+    for step in steps:
+        now += step
+        lines.append((now, draw(contents)))
+    reads = [(draw(st.integers(0, 100)), draw(st.integers(0, 100))) for _ in range(draw(st.integers(0, 5)))]
+    return lines, reads, draw(st.sampled_from([UTC, BERLIN]))
+
+
+def read_all(
+    lines: list[tuple[int, str]], reads: list[tuple[int, int]], zone: timezone, ending: str
+) -> Iterator[str]:
+    """Every line that a cursor gives over these reads; the last read is of the ended container."""
+    cursor, told, shown = LogCursor(), 0, 0
+    text = [f"{stamp(at, zone)} {content}\n" for at, content in lines]
+    for back, ahead in reads:
+        told = max(told, ahead * len(lines) // 100)  # whole lines that are there now
+        since = lines[back * min(shown, len(lines) - 1) // 100][0]  # an instant at or before what was read
+        there = [line for (at, _), line in zip(lines[:told], text, strict=False) if at >= since]
+        partial = text[told][: ahead % 7] if told < len(text) and lines[told][0] >= since else ""
+        yield from cursor.new("".join(there) + partial)
+        shown = told
+    since = lines[min(shown, len(lines) - 1)][0]
+    rest = [line for (at, _), line in zip(lines, text, strict=True) if at >= since]
+    yield from cursor.new("".join(rest).removesuffix("\n") + ending, final=True)
+
+
+@given(growing_logs(), st.sampled_from(["\n", ""]))
+def test_any_overlapping_reads_give_each_line_once_and_in_order(
+    log: tuple[list[tuple[int, str]], list[tuple[int, int]], timezone], ending: str
+) -> None:
+    lines, reads, zone = log
+    assert list(read_all(lines, reads, zone, ending)) == [content for _, content in lines]
+
+
+def test_a_line_that_is_not_finished_is_left_for_later() -> None:
+    cursor = LogCursor()
+    assert list(cursor.new("2026-01-01T00:00:00Z one\n2026-01-01T00:00:01Z tw")) == ["one"]
+    assert list(cursor.new("2026-01-01T00:00:00Z one\n2026-01-01T00:00:01Z two\n")) == ["two"]
+
+
+def test_a_line_that_was_never_finished_comes_at_the_end() -> None:
+    assert list(LogCursor().new("2026-01-01T00:00:00Z last words", final=True)) == ["last words"]
+
+
+def test_what_the_kubelet_says_instead_of_a_log_comes_once_and_hides_nothing() -> None:
+    cursor, excuse = LogCursor(), "unable to retrieve container logs for containerd://abc"
+    assert list(cursor.new(f"{excuse}\n")) == [excuse]
+    assert list(cursor.new(f"{excuse}\n2026-01-01T00:00:00Z one\n")) == ["one"]
+
+
+def test_a_nodes_change_from_summer_time_loses_nothing() -> None:
+    cursor = LogCursor()
+    text = "2026-10-25T02:59:59.5+02:00 before\n2026-10-25T02:00:00+01:00 after\n"
+    assert list(cursor.new(text)) == ["before", "after"]
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("plain", ["plain"]),
+        ("\x1b[1m\x1b[34mMaterializing\x1b[0m 3 views", ["Materializing 3 views"]),
+        ("10%\r50%\r100%", ["100%"]),
+        ("done\r", ["done"]),
+        ("trailing   ", ["trailing"]),
+        ("  indented", ["  indented"]),
+        ("", []),
+        ("\x1b[0m", []),
+        ('{"feast_event":"view_started","view":"a"}', []),
+        ('{"other": 1}', ['{"other": 1}']),
+    ],
+)
+def test_what_a_person_reads_of_a_line(line: str, shown: list[str]) -> None:
+    assert list(readable([line])) == shown
