@@ -1,0 +1,197 @@
+"""What needs all of Airflow's parts: deferring, killing a deferred task, runs of the scheduler."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from airflow_helpers import PREAMBLE, environment, feast_connection, wait_for
+from conftest import END, Cluster
+from standalone_helpers import Instance, Standalone
+
+from airflow_provider_feast.sandbox.demo_world import World
+
+pytestmark = pytest.mark.xdist_group("airflow-standalone")
+
+# Longer than a worker watches before it defers. `feast apply` runs the definitions' code.
+TICKS = """
+import time
+
+for second in range(16):
+    print(f"tick {second}", flush=True)
+    time.sleep(1)
+"""
+DEFINITIONS = {
+    "slow": TICKS,
+    "cursed": TICKS + "\nraise RuntimeError('the definitions are cursed')\n",
+    "endless": "import time\nprint('waiting', flush=True)\ntime.sleep(600)\n",
+}
+EVENING = (END - timedelta(days=1)).isoformat()
+DAGS = (
+    PREAMBLE
+    + """
+class Dag(DAG):
+    def __init__(self, dag_id, schedule=None, **more):
+        super().__init__(dag_id, schedule=schedule, start_date=datetime.fromisoformat("START"), catchup=False, **more)
+
+with Dag("slow"):
+    FeastApplyOperator(task_id="run", feast_conn_id="feast_slow", deferrable=True)
+
+with Dag("cursed"):
+    FeastApplyOperator(task_id="run", feast_conn_id="feast_cursed", deferrable=True)
+
+with Dag("marked"):
+    FeastApplyOperator(task_id="run", feast_conn_id="feast_endless", deferrable=True)
+
+with Dag("cleared"):
+    FeastApplyOperator(task_id="run", feast_conn_id="feast_endless", deferrable=True)
+
+with Dag("sensed"):
+    FeastJobSensor(
+        task_id="run", feast_conn_id="feast_plain", labels={"example.org/cron": "nightly"}, deferrable=True, timeout=120
+    )
+
+with Dag("lookback"):
+    FeastMaterializeOperator(task_id="run", feast_conn_id="feast_plain", lookback="3h", allow_empty=True)
+
+with Dag("interval", schedule=CronDataIntervalTimetable("@daily", timezone="UTC")):
+    FeastMaterializeOperator(task_id="run", feast_conn_id="feast_plain", allow_empty=True)
+"""
+).replace("START", EVENING)
+
+
+@pytest.fixture(scope="module")
+def connections(world: World, cluster: Cluster) -> dict[str, str]:
+    """A connection for each set of definitions; each has a store of its own in its pod's /tmp."""
+    store = {
+        "project": "standalone",
+        "provider": "local",
+        "registry": "/tmp/registry.db",
+        "online_store": {"type": "sqlite", "path": "/tmp/online.db"},
+        "entity_key_serialization_version": 3,
+    }
+    common = {
+        "namespace": world.namespace,
+        "image": world.image,
+        "configuration": json.dumps(store),
+        "cpu_request": "50m",
+    }
+    for name, text in DEFINITIONS.items():
+        body = {"metadata": {"name": name}, "data": {"definitions.py": text}}
+        cluster.core.create_namespaced_config_map(world.namespace, body)
+    return {
+        "feast_plain": feast_connection(**common),
+        **{f"feast_{n}": feast_connection(**common, definitions_config_map=n) for n in DEFINITIONS},
+    }
+
+
+@pytest.fixture(scope="module")
+def standalone(
+    world: World, connections: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Standalone]:
+    """`airflow standalone` with the DAGs above."""
+    home: Path = tmp_path_factory.mktemp("standalone")
+    (home / "dags").mkdir()
+    (home / "dags" / "dags.py").write_text(DAGS)
+    started = Standalone(environment(home, world.kubeconfig, connections), home)
+    try:
+        started.start()
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def instances(standalone: Standalone) -> dict[str, Instance]:
+    """One run of each DAG that has no schedule, all started at once: they wait side by side."""
+    names = ("cursed", "marked", "cleared", "sensed", "lookback")
+    return {name: Instance(standalone, name, standalone.trigger(name)) for name in names}
+
+
+def test_a_run_without_a_logical_date_looks_back_from_its_time(instances: dict[str, Instance]) -> None:
+    instance = instances["lookback"]
+    instance.until("success")
+    start, end = map(datetime.fromisoformat, instance.xcom("result")["window"])
+    assert end - start == timedelta(hours=3)
+    assert end == datetime.fromisoformat(instance.dag_run["run_after"])
+
+
+def test_a_scheduled_run_of_an_interval_timetable_loads_its_interval(standalone: Standalone) -> None:
+    def scheduled() -> str | None:
+        runs = standalone.ask("GET", "dags/interval/dagRuns")["dag_runs"]
+        return next((run["dag_run_id"] for run in runs if run["run_type"] == "scheduled"), None)
+
+    standalone.unpause("interval")
+    instance = Instance(standalone, "interval", wait_for(scheduled, "a scheduled run"))
+    instance.until("success")
+    run = instance.dag_run
+    interval = [datetime.fromisoformat(run[f"data_interval_{end}"]) for end in ("start", "end")]
+    assert interval == [END - timedelta(days=1), END]
+    assert list(map(datetime.fromisoformat, instance.xcom("result")["window"])) == interval
+
+
+def test_a_long_job_is_waited_for_in_the_triggerer_with_its_log_live(standalone: Standalone) -> None:
+    instance = Instance(standalone, "slow", standalone.trigger("slow"))
+    instance.until("deferred")
+    wait_for(lambda: "tick 12" in instance.log(), "a line of the running Job")
+    assert instance.state == "deferred"
+    instance.until("success")
+    log = instance.log()
+    assert [second for second in range(16) if f"tick {second} " not in log.replace("\n", " \n")] == []
+    assert log.count("tick 15") == 1
+    result = instance.xcom("return_value")
+    assert (result["outcome"], result["command"]) == ("succeeded", ["apply"])
+    assert result["duration_seconds"] >= 15
+    assert result["feast_version"]
+
+
+def test_a_long_job_that_fails_gives_its_cause_to_the_task(instances: dict[str, Instance]) -> None:
+    instance = instances["cursed"]
+    instance.until("failed")
+    log = instance.log()
+    assert "waits for it in the triggerer" in log
+    assert "DefinitionsError" in log
+    assert "the definitions are cursed" in log
+    assert "What to do: " in log
+    assert instance.xcom("result")["kind"] == "definitions_invalid"
+
+
+def test_a_deferred_sensor_sees_a_job_that_starts_later(
+    instances: dict[str, Instance], cluster: Cluster
+) -> None:
+    instance = instances["sensed"]
+    instance.until("deferred")
+    cluster.start("nightly-1", "print('done')", {"example.org/cron": "nightly"})
+    instance.until("success")
+
+
+@pytest.mark.parametrize("way", ["marked", "cleared"])
+def test_ending_a_deferred_task_deletes_its_job(
+    instances: dict[str, Instance], cluster: Cluster, way: str
+) -> None:
+    instance = instances[way]
+    instance.until("deferred")
+    first = cluster.job(instance.xcom("job_name"))
+    if way == "marked":
+        instance.set_state("failed")
+    else:
+        instance.clear()
+
+    def gone() -> bool:
+        job = cluster.job(first.metadata.name)
+        return job is None or job.metadata.uid != first.metadata.uid
+
+    wait_for(gone, "the end of the first Job")
+    uid = f"batch.kubernetes.io/controller-uid={first.metadata.uid}"
+    pods = cluster.core.list_namespaced_pod(cluster.namespace, label_selector=uid)
+    assert not pods.items
+    if way == "cleared":
+        label = "airflow-provider-feast/dag=cleared"
+        jobs = cluster.batch.list_namespaced_job
+        wait_for(lambda: jobs(cluster.namespace, label_selector=label).items, "the Job of the second try")
+        instance.set_state("failed")
+
+
+def test_the_dag_files_import_without_errors(standalone: Standalone) -> None:
+    assert standalone.import_errors() == []
