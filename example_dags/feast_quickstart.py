@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from airflow.sdk import DAG, CronDataIntervalTimetable
+from airflow.sdk import DAG
 
 from airflow_provider_feast.operators.feast import (
     FeastApplyOperator,
@@ -12,6 +12,11 @@ from airflow_provider_feast.operators.feast import (
     FeastMaterializeOperator,
 )
 from airflow_provider_feast.sensors.feast import FeastJobSensor
+
+try:
+    from airflow.sdk import CronDataIntervalTimetable
+except ImportError:  # older than Airflow 3.2
+    from airflow.timetables.interval import CronDataIntervalTimetable
 
 with DAG(
     "feast_quickstart",
