@@ -105,6 +105,8 @@ class TaskRun:
 
         :raises FeastDagError: when they differ, or the configuration cannot be read from here.
         """
+        if self._job is not None:  # a resumed task: it was compared before the Job was made
+            return
         found = self._configured_project()
         if found != project:
             raise FeastDagError(
@@ -174,13 +176,14 @@ class TaskRun:
     def _defer(self) -> Any:
         from airflow_provider_feast.triggers.feast import FeastJobTrigger
 
-        metadata, settings = (self._job or {})["metadata"], self.settings
+        job, settings = self._job or {}, self.settings
+        metadata, deadline = job["metadata"], job["spec"].get("activeDeadlineSeconds")
         interval = self._operator.log_interval
         options = WatchOptions(
             startup_seconds=settings.startup_timeout_seconds,
             log_seconds=DEFERRED_LOG_SECONDS if interval is None else interval,
         )
-        limit = settings.deadline_seconds + settings.startup_timeout_seconds + BACKSTOP_SECONDS
+        backstop = settings.startup_timeout_seconds + BACKSTOP_SECONDS
         self._log.info("The Job runs on; this task waits for it in the triggerer.")
         return self._operator.defer(
             trigger=FeastJobTrigger(
@@ -191,7 +194,7 @@ class TaskRun:
                 options._asdict(),
             ),
             method_name="resume",
-            timeout=timedelta(seconds=limit),
+            timeout=None if deadline is None else timedelta(seconds=deadline + backstop),
         )
 
     def _conclude(self, outcome: Outcome) -> dict[str, Any]:
@@ -221,7 +224,9 @@ class TaskRun:
         raise problem.error(where)
 
     def _keep(self, job: dict[str, Any], seconds: int) -> None:
-        if job["spec"].get("ttlSecondsAfterFinished") != seconds:
+        """Keep a finished Job this long, unless pod_options or job_overrides said how long."""
+        ours = max(self.settings.ttl_seconds, self.settings.ttl_on_failure_seconds)
+        if job["spec"].get("ttlSecondsAfterFinished") == ours != seconds:
             self._hook.cluster.patch_job(
                 job["metadata"]["name"], {"spec": {"ttlSecondsAfterFinished": seconds}}
             )

@@ -1,0 +1,271 @@
+"""One run of one task, beside a cluster that only notes what is asked of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+from job_plans import IMAGE
+
+from airflow_provider_feast.jobs import task
+from airflow_provider_feast.jobs.task import TaskRun
+from airflow_provider_feast.model.errors import (
+    FeastConfigurationError,
+    FeastDagError,
+    FeastTransientError,
+    MissingObjectError,
+    OutOfMemoryError,
+)
+from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
+from airflow_provider_feast.model.result import CommandResult, ViewTotals
+from airflow_provider_feast.model.settings import read_settings
+from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastMaterializeOperator
+
+D1, D2 = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+DONE = Outcome(
+    JobState.SUCCEEDED,
+    result=CommandResult("succeeded", feast="0.67.0", views={"driver_stats": ViewTotals(7, 1.5, 1)}),
+)
+KILLED = Outcome(
+    JobState.FAILED, Problem("out_of_memory", "killed at 2Gi", "raise memory_limit"), pod="pod-1"
+)
+
+
+class Cluster:
+    """One Job, and the changes that were asked for."""
+
+    def __init__(self, job: dict[str, Any] | None) -> None:
+        self.job = job
+        self.patched: list[Any] = []
+        self.config_maps: dict[str, Any] = {}
+
+    def read_job(self, name: str) -> dict[str, Any] | None:
+        return self.job
+
+    def patch_job(self, name: str, patch: Any) -> None:
+        self.patched.append(patch)
+
+    def read_config_map(self, name: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self.config_maps.get(name)
+        return found
+
+
+class Hook:
+    """In place of FeastHook."""
+
+    namespace = "features"
+    kubernetes = None
+
+    def __init__(self, job: dict[str, Any] | None = None, yaml: str | None = None, **extra: Any) -> None:
+        self.settings = read_settings(
+            "feast_production", {"image": IMAGE, "config_map": "feast-config", **extra}
+        )
+        self.cluster = Cluster(job)
+        self.deleted: list[str] = []
+        self._yaml = yaml
+
+    def inline_configuration(self) -> str | None:
+        return self._yaml
+
+    def delete(self, job: dict[str, Any]) -> None:
+        self.deleted.append(job["metadata"]["uid"])
+
+    def delete_and_wait(self, job: dict[str, Any]) -> None:
+        self.delete(job)
+
+
+def a_job(condition: str = "Complete", **spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "feast-load", "namespace": "features", "uid": "uid-1"},
+        "spec": {"ttlSecondsAfterFinished": 604800, "activeDeadlineSeconds": 21600, **spec},
+        "status": {
+            "conditions": [{"type": condition, "status": "True"}],
+            "startTime": "2026-01-02T00:00:00Z",
+            "completionTime": "2026-01-02T00:00:09Z",
+        },
+    }
+
+
+def make_run(
+    monkeypatch: pytest.MonkeyPatch, hook: Hook, operator: Any = None
+) -> tuple[TaskRun, dict[str, Any]]:
+    """A run whose XComs are collected."""
+    monkeypatch.setattr(task, "FeastHook", lambda conn_id, **overrides: hook)
+    pushed: dict[str, Any] = {}
+    ti = SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value}))
+    context = {"ti": ti, "data_interval_start": D1, "data_interval_end": D2}
+    return TaskRun(operator or FeastMaterializeOperator(task_id="load"), context), pushed
+
+
+def event(outcome: Outcome) -> dict[str, Any]:
+    return {"version": 1, "job": "feast-load", "outcome": outcome.to_dict()}
+
+
+def test_a_succeeded_job_gives_one_small_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, pushed = make_run(monkeypatch, Hook(a_job()))
+    result = run.resume(event(DONE))
+    assert pushed["result"] == result
+    assert result == {
+        "schema": 1,
+        "outcome": "succeeded",
+        "kind": "",
+        "job": "feast-load",
+        "namespace": "features",
+        "feature_store": "production",
+        "command": ["materialize", "2026-01-01T00:00:00", "2026-01-01T23:59:59.999999"],
+        "window": ["2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00"],
+        "started": "2026-01-02T00:00:00Z",
+        "finished": "2026-01-02T00:00:09Z",
+        "duration_seconds": 9.0,
+        "image": IMAGE,
+        "feast_version": "0.67.0",
+        "security_profile": "restricted",
+        "views": {"driver_stats": {"rows": 7, "seconds": 1.5, "windows": 1}},
+        "views_omitted": 0,
+    }
+
+
+def test_a_failed_job_is_the_error_of_its_cause_and_still_leaves_a_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, pushed = make_run(monkeypatch, Hook(a_job("Failed")))
+    with pytest.raises(OutOfMemoryError) as caught:
+        run.resume(event(KILLED))
+    assert caught.value.where == "Job feast-load in namespace features, pod pod-1"
+    assert (pushed["result"]["outcome"], pushed["result"]["kind"]) == ("failed", "out_of_memory")
+
+
+def test_a_job_that_would_never_finish_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = Hook(a_job("Suspended"))
+    run, _ = make_run(monkeypatch, hook)
+    with pytest.raises(OutOfMemoryError):
+        run.resume(event(KILLED))
+    assert hook.deleted == ["uid-1"]
+
+
+def test_a_job_that_is_gone_meanwhile_changes_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = make_run(monkeypatch, Hook(None))
+    assert run.resume(event(DONE))["outcome"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "condition", "seconds"), [(DONE, "Complete", 86400), (KILLED, "Failed", None)]
+)
+def test_a_finished_job_is_kept_as_long_as_the_connection_says(
+    monkeypatch: pytest.MonkeyPatch, outcome: Outcome, condition: str, seconds: int | None
+) -> None:
+    hook = Hook(a_job(condition))
+    run, _ = make_run(monkeypatch, hook)
+    if outcome is DONE:
+        run.resume(event(outcome))
+    else:
+        with pytest.raises(OutOfMemoryError):
+            run.resume(event(outcome))
+    wanted = [{"spec": {"ttlSecondsAfterFinished": seconds}}] if seconds else []
+    assert hook.cluster.patched == wanted
+
+
+@pytest.mark.parametrize("ttl", [60, None])
+def test_a_time_to_live_of_pod_options_or_overrides_stays(
+    monkeypatch: pytest.MonkeyPatch, ttl: int | None
+) -> None:
+    hook = Hook(a_job(ttlSecondsAfterFinished=ttl))
+    run, _ = make_run(monkeypatch, hook)
+    run.resume(event(DONE))
+    assert hook.cluster.patched == []
+
+
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        (None, FeastTransientError),
+        ({}, FeastTransientError),
+        ({"job": "feast-load"}, FeastTransientError),
+        ({"job": "feast-load", "outcome": "succeeded"}, FeastTransientError),
+        ({"job": "j", "error": {"kind": "missing_object", "what": "no namespace"}}, MissingObjectError),
+    ],
+)
+def test_an_event_that_is_no_verdict_fails_loudly(
+    monkeypatch: pytest.MonkeyPatch, told: Any, error: type[Exception]
+) -> None:
+    run, _ = make_run(monkeypatch, Hook(a_job()))
+    with pytest.raises(error):
+        run.resume(told)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "timeout"),
+    [
+        (21600, timedelta(seconds=21600 + 600 + 900)),
+        (86400, timedelta(seconds=86400 + 600 + 900)),
+        (None, None),
+    ],
+)
+def test_a_deferred_task_outlasts_the_deadline_that_its_job_really_has(
+    monkeypatch: pytest.MonkeyPatch, deadline: int | None, timeout: timedelta | None
+) -> None:
+    run, _ = make_run(monkeypatch, Hook())
+    run._job = a_job(activeDeadlineSeconds=deadline)
+    with pytest.raises(TaskDeferred) as deferred:
+        run._defer()
+    assert deferred.value.timeout == timeout
+    _, arguments = deferred.value.trigger.serialize()
+    assert (arguments["name"], arguments["uid"]) == ("feast-load", "uid-1")
+    assert "token" not in str(arguments)
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds"), [(None, 21600), (timedelta(hours=1), 3600), (timedelta(days=9), 21600)]
+)
+def test_airflows_timeout_shortens_the_jobs_deadline_since_nothing_else_ends_a_deferred_task(
+    monkeypatch: pytest.MonkeyPatch, limit: timedelta | None, seconds: int
+) -> None:
+    operator = FeastApplyOperator(task_id="apply", execution_timeout=limit)
+    run, _ = make_run(monkeypatch, Hook(), operator)
+    assert run.settings.deadline_seconds == seconds
+
+
+def test_killing_a_task_deletes_its_job_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = Hook()
+    run, _ = make_run(monkeypatch, hook)
+    run.kill()
+    assert hook.deleted == []
+    run._job = a_job()
+    run.kill()
+    assert hook.deleted == ["uid-1"]
+
+
+# --- teardown's confirmation ---------------------------------------------------------------------
+
+YAML = "project: demo\nregistry: r\nprovider: local\n"
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_the_configured_project_is_confirmed(monkeypatch: pytest.MonkeyPatch, inline: bool) -> None:
+    hook = Hook(yaml=YAML if inline else None)
+    hook.cluster.config_maps["feast-config"] = {"data": {"feature_store.yaml": YAML}}
+    run, _ = make_run(monkeypatch, hook)
+    run.confirm_project("demo")
+    with pytest.raises(FeastDagError, match="is 'demo': nothing was torn down"):
+        run.confirm_project("production")
+
+
+def test_a_configuration_that_cannot_be_read_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = Hook()
+    run, _ = make_run(monkeypatch, hook)
+    with pytest.raises(FeastConfigurationError, match="cannot be confirmed"):
+        run.confirm_project("demo")
+    hook.cluster.config_maps["feast-config"] = {"data": {"feature_store.yaml": "- a list"}}
+    with pytest.raises(FeastConfigurationError, match="is not YAML"):
+        run.confirm_project("demo")
+
+
+def test_after_the_teardown_ran_its_verdict_is_not_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, _ = make_run(monkeypatch, Hook())
+    run._job = a_job()
+    run.confirm_project("demo")
