@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
+from airflow.providers.common.compat.sdk import AirflowException
 from kubernetes.client import ApiClient, Configuration
+from kubernetes.client import models as k8s
 
 from airflow_provider_feast.jobs.manifest import CONTAINER, JobPlan, build_job
 from airflow_provider_feast.model import naming
@@ -58,6 +60,7 @@ _REFUSED_OPTIONS = {
 _LOG = logging.getLogger(__name__)
 
 
+_MODELS = {"volumes": k8s.V1Volume, "volume_mounts": k8s.V1VolumeMount, "ports": k8s.V1ContainerPort}
 _LABELS_OF_A_TRY = frozenset({"try_number", "airflow_version"})
 
 
@@ -98,11 +101,9 @@ def build_final_job(plan: JobPlan, hook: Any, context: Any) -> dict[str, Any]:
 
 
 def _through_operator(wanted: dict[str, Any], plan: JobPlan, hook: Any, context: Any) -> dict[str, Any]:
-    from kubernetes.client import models as k8s
-
-    options = dict(plan.settings.pod_options)
-    check_pod_options(options)
     client = ApiClient(configuration=Configuration())
+    check_pod_options(plan.settings.pod_options)
+    options = _as_models(plan.settings.pod_options, client)
     template = wanted["spec"]["template"]
     pod = client._ApiClient__deserialize(
         {"apiVersion": "v1", "kind": "Pod", **copy.deepcopy(template)}, k8s.V1Pod
@@ -117,7 +118,7 @@ def _through_operator(wanted: dict[str, Any], plan: JobPlan, hook: Any, context:
             full_pod_spec=pod,
             **options,
         )
-    except TypeError as error:
+    except (TypeError, ValueError, AirflowException) as error:
         raise FeastDagError(
             f"pod_options holds something KubernetesJobOperator does not take: {error}",
             remedy="see the keywords of KubernetesJobOperator",
@@ -125,6 +126,32 @@ def _through_operator(wanted: dict[str, Any], plan: JobPlan, hook: Any, context:
     builder.hook = hook
     built: dict[str, Any] = client.sanitize_for_serialization(builder.build_job_request_obj(context))
     return built
+
+
+def _as_models(options: Mapping[str, Any], client: Any) -> dict[str, Any]:
+    """The options with what JSON cannot hold: KubernetesJobOperator takes these lists only as model objects."""
+    found = dict(options)
+    for name, model in _MODELS.items():
+        items = found.get(name) or []
+        if not isinstance(items, (list, tuple)) or not all(isinstance(i, (model, Mapping)) for i in items):
+            raise FeastDagError(
+                f"pod_options: {name} must be a list of mappings or {model.__name__} objects, not {items!r}",
+                remedy="write them as in a pod's manifest",
+            )
+        if items:
+            found[name] = [_as_model(name, item, model, client) for item in items]
+    return found
+
+
+def _as_model(name: str, item: Any, model: type, client: Any) -> Any:
+    if isinstance(item, model):
+        return item
+    try:
+        return client._ApiClient__deserialize(dict(item), model)
+    except ValueError as error:
+        raise FeastDagError(
+            f"pod_options: {name} holds {item!r}: {error}", remedy="write it as in a pod's manifest"
+        ) from error
 
 
 def finalize(built: dict[str, Any], wanted: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,9 +180,19 @@ def finalize(built: dict[str, Any], wanted: dict[str, Any], options: Mapping[str
             container["terminationMessagePolicy"] = policies[container["name"]]
     for option, field in JOB_LEVEL_OPTIONS.items():
         if options.get(option) is not None:
-            job["spec"][field] = options[option]
+            job["spec"][field] = _whole(option, options[option])
     job["spec"]["template"] = template
     return job
+
+
+def _whole(option: str, value: Any) -> int:
+    """A number of pod_options; a template gives it as text."""
+    try:
+        return int(str(value))
+    except ValueError as error:
+        raise FeastDagError(
+            f"pod_options: {option}={value!r} is not a whole number", remedy="give a number"
+        ) from error
 
 
 def manifest_digest(job: Mapping[str, Any]) -> str:

@@ -93,6 +93,41 @@ def test_volumes_of_pod_options_join_ours() -> None:
     assert {"name": "tmp", "mountPath": "/tmp"} in container(job)["volumeMounts"]
 
 
+def test_a_connection_can_give_volumes_mounts_and_ports_as_json() -> None:
+    job = final(
+        pod_options={
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "c"}}],
+            "volume_mounts": [{"name": "data", "mountPath": "/data", "readOnly": True}],
+            "ports": [{"containerPort": 9090}],
+        }
+    )
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": "c"}} in pod_spec(job)["volumes"]
+    assert {"name": "data", "mountPath": "/data", "readOnly": True} in container(job)["volumeMounts"]
+    assert container(job)["ports"] == [{"containerPort": 9090}]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"volumes": ["data"]}, "volumes must be a list of mappings or V1Volume"),
+        ({"volumes": [{"persistentVolumeClaim": {}}]}, "pod_options: volumes"),
+        ({"volume_mounts": {"name": "data"}}, "volume_mounts must be a list"),
+        ({"tolerations": "x"}, "Expected dict or"),
+        ({"affinity": "x"}, "Expected dict or"),
+        ({"execution_timeout": 5}, "execution_timeout must be timedelta"),
+        ({"backoff_limit": "many"}, "backoff_limit='many' is not a whole number"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_named(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(FeastDagError, match=r"^pod_options") as caught:
+        final(pod_options=options)
+    assert says in str(caught.value)
+
+
+def test_a_templated_number_of_pod_options_is_a_number() -> None:
+    assert final(pod_options={"backoff_limit": "3"})["spec"]["backoffLimit"] == 3
+
+
 def test_env_and_resources_of_pod_options_reach_the_container() -> None:
     resources = k8s.V1ResourceRequirements(limits={"nvidia.com/gpu": "1"})
     job = final(
