@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 
 import yaml
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
 from airflow_provider_feast.jobs.api import ClusterApi
 from airflow_provider_feast.jobs.client import async_client, run_async
@@ -32,6 +33,9 @@ from airflow_provider_feast.model.sources import (
 )
 
 _IN_CLUSTER_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+_PLAIN_NAMES = frozenset({"service_account", "image_pull_secrets"})
+"""Fields that hold names of objects, and no secrets."""
 
 
 class FeastHook(BaseHook):
@@ -71,7 +75,31 @@ class FeastHook(BaseHook):
                 f"the connection {self.feast_conn_id!r} is of type {connection.conn_type!r}, not 'feast'",
                 remedy="give feast_conn_id= the name of a connection of the type Feast",
             )
-        return read_settings(self.feast_conn_id, connection.extra_dejson).override(**self._overrides)
+        extra = self._extra(connection.extra)
+        return read_settings(self.feast_conn_id, extra).override(**self._overrides)
+
+    def _extra(self, text: str | None) -> dict[str, Any]:
+        """The connection's fields. Not ``extra_dejson``: it reads a typing error as "nothing is set", and masks names.
+
+        Airflow takes what is called ``service_account`` or ``…secret…`` for a secret and replaces it wherever it
+        occurs in a log: a service account named `feast` would turn every "feast" into "***".
+        """
+        try:
+            extra = json.loads(text) if text else {}
+        except ValueError as error:
+            raise FeastConfigurationError(
+                f"the field Extra is not JSON: {error}",
+                where=f"connection {self.feast_conn_id!r}",
+                remedy=f"correct it under Admin → Connections → {self.feast_conn_id}",
+            ) from error
+        if not isinstance(extra, dict):
+            raise FeastConfigurationError(
+                "the field Extra is not a JSON object",
+                where=f"connection {self.feast_conn_id!r}",
+                remedy=f"correct it under Admin → Connections → {self.feast_conn_id}",
+            )
+        mask_secret({name: value for name, value in extra.items() if name not in _PLAIN_NAMES})
+        return extra
 
     @cached_property
     def kubernetes(self) -> KubernetesHook:

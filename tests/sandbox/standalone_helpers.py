@@ -1,5 +1,6 @@
 """`airflow standalone` for tests: started in a process group of its own, asked over its REST API, killed as a group."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -84,10 +85,8 @@ class Standalone:
                 break
             except subprocess.TimeoutExpired:
                 continue
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._http.close()
 
     def ask(self, method: str, path: str, **options: Any) -> Any:

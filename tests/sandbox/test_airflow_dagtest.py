@@ -51,6 +51,10 @@ def connections(
         "feast_baked": feast_connection(
             **{**bare, "image": "feast-baked:1", "definitions_path": "/opt/app/feature_repo"}
         ),
+        "feast_named": feast_connection(
+            **bare, **config, service_account="default", image_pull_secrets="puller"
+        ),
+        "feast_not_json": json.dumps({"conn_type": "feast", "extra": "{namespace: feast}"}),
         "feast_http": json.dumps({"conn_type": "http", "host": "example.org"}),
         "feast_typo": feast_connection(**bare, config_mapp="x"),
         "feast_no_map": feast_connection(**bare, config_map="nowhere"),
@@ -211,6 +215,20 @@ FeastMaterializeOperator.partial(task_id="recent", feast_conn_id="feast_quicksta
     assert abs(datetime.now(UTC) - end) < timedelta(minutes=10)
 
 
+def test_names_of_service_accounts_and_pull_secrets_are_not_masked_in_logs(
+    airflow: DagServer, cluster: Cluster
+) -> None:
+    run = airflow.run("""
+FeastCommandOperator(task_id="default_puller", feast_conn_id="feast_named", command=["version"])
+""")
+    assert run["default_puller"].state == "success", run["default_puller"].error
+    name = run["default_puller"].xcoms["job_name"]
+    assert f"Job {name} succeeded" in run["default_puller"].log
+    assert "default-puller" in name
+    spec = cluster.job(name).spec.template.spec
+    assert (spec.service_account_name, spec.image_pull_secrets[0].name) == ("default", "puller")
+
+
 def test_cli_mode_runs_the_plain_feast_command(airflow: DagServer, cluster: Cluster, quickstart: Run) -> None:
     run = airflow.run(f"""
 FeastCommandOperator(
@@ -341,6 +359,11 @@ BROKEN_AT_RUN = {
         'FeastApplyOperator(task_id=TASK, feast_conn_id="feast_http")',
         "FeastConfigurationError: the connection 'feast_http' is of type 'http', not 'feast'",
         "the name of a connection of the type Feast",
+    ),
+    "extra_that_is_no_json": (
+        'FeastApplyOperator(task_id=TASK, feast_conn_id="feast_not_json")',
+        "FeastConfigurationError: the field Extra is not JSON",
+        "Admin → Connections → feast_not_json",
     ),
     "misspelled_field": (
         'FeastApplyOperator(task_id=TASK, feast_conn_id="feast_typo")',

@@ -1,0 +1,330 @@
+"""Tasks of this provider on any Kubernetes: what they leave in the cluster, how they fail, retry and are killed."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from airflow.sdk.exceptions import TaskDeferred
+from cluster_helpers import PATIENCE, REAL, Cluster, true_conditions, wait_for
+from kubernetes import watch
+
+from airflow_provider_feast import __version__
+from airflow_provider_feast.hooks.feast import FeastHook
+from airflow_provider_feast.jobs import task
+from airflow_provider_feast.jobs.api import ClusterApi
+from airflow_provider_feast.model.errors import (
+    ApiUnavailableError,
+    FeastUsageError,
+    ImageError,
+    MissingObjectError,
+)
+from airflow_provider_feast.model.sources import ConfigMapDefinitions
+from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastCommandOperator
+
+pytestmark = pytest.mark.cluster
+
+GOLDEN = sorted((Path(__file__).resolve().parents[1] / "golden").glob("*.yaml"))
+STORE = {
+    "project": "on_any_cluster",
+    "provider": "local",
+    "registry": "/tmp/registry.db",
+    "online_store": {"type": "sqlite", "path": "/tmp/online.db"},
+    "entity_key_serialization_version": 3,
+}
+DEFINITIONS = """
+from feast import Entity, ValueType
+
+driver = Entity(name="driver", join_keys=["driver_id"], value_type=ValueType.INT64)
+"""
+WAITS = {
+    "spec": {
+        "template": {
+            "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "containers": [
+                    {"name": "feast", "command": ["python3", "-c", "import time; time.sleep(600)"]}
+                ],
+            }
+        }
+    }
+}
+
+
+@dataclass
+class FakeInstance:
+    """As much of a task instance as a task of ours asks for."""
+
+    task_id: str
+    try_number: int = 1
+    dag_id: str = "on_any_cluster"
+    run_id: str = "manual__2026-01-01T00:00:00+00:00"
+    map_index: int = -1
+    max_tries: int = 0
+    pushed: dict[str, Any] = field(default_factory=dict)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Runs operators against the test's namespace without an Airflow around them."""
+
+    cluster: Cluster
+    namespace: str
+
+    def context(self, operator: Any, try_number: int = 1) -> dict[str, Any]:
+        instance = FakeInstance(operator.task_id, try_number)
+        run = SimpleNamespace(run_id=instance.run_id, run_after=datetime(2026, 1, 1, tzinfo=UTC))
+        dag = SimpleNamespace(dag_id=instance.dag_id)
+        shared = {"ti": instance, "task_instance": instance, "run_id": instance.run_id}
+        return {**shared, "dag_run": run, "dag": dag, "task": operator}
+
+    def run(self, operator: Any, try_number: int = 1) -> tuple[Any, dict[str, Any]]:
+        """Execute an operator; its result and its XComs."""
+        context = self.context(operator, try_number)
+        return operator.execute(context), context["ti"].pushed
+
+    def defer(self, operator: Any, try_number: int = 1) -> TaskDeferred:
+        """Execute an operator that defers."""
+        with pytest.raises(TaskDeferred) as raised:
+            self.run(operator, try_number)
+        return raised.value
+
+    def jobs(self) -> list[Any]:
+        return list(self.cluster.batch.list_namespaced_job(self.namespace).items)
+
+    def pods(self) -> list[Any]:
+        return list(self.cluster.core.list_namespaced_pod(self.namespace).items)
+
+    def until_gone(self, lister: Callable[..., Any], **selectors: str) -> None:
+        """Wait by a watch until a list is empty."""
+        found = lister(self.namespace, **selectors)
+        left = {item.metadata.uid for item in found.items}
+        if not left:
+            return
+        version = found.metadata.resource_version
+        options = {"resource_version": version, "timeout_seconds": PATIENCE, **selectors}
+        stream = watch.Watch().stream(lister, self.namespace, **options)
+        for event in stream:
+            if event["type"] == "DELETED":
+                left.discard(event["raw_object"]["metadata"]["uid"])
+            if not left:
+                stream.close()
+                return
+        raise AssertionError(f"{len(left)} are still there after {PATIENCE} s")
+
+
+@pytest.fixture
+def provider(cluster: Cluster, namespace: str, image: str, monkeypatch: pytest.MonkeyPatch) -> Provider:
+    """Connections to the cluster and its namespace, as an administrator would make them."""
+    kubernetes = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(cluster.kubeconfig)}}
+    monkeypatch.setenv("AIRFLOW_CONN_THE_CLUSTER", json.dumps(kubernetes))
+
+    def connection(name: str, **extra: Any) -> None:
+        common = {"kubernetes_conn_id": "the_cluster", "namespace": namespace, "image": image}
+        body = {"conn_type": "feast", "extra": {**common, "cpu_request": "100m", **extra}}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(body))
+
+    connection("feast_inline", configuration=json.dumps(STORE))
+    connection("feast_nowhere", config_map="nowhere")
+    connection("feast_key", config_map="definitions")
+    connection(
+        "feast_image",
+        image="registry.invalid/feast:none",
+        configuration=json.dumps(STORE),
+        startup_timeout_seconds=40 if REAL else 2,
+    )
+    body = {"metadata": {"name": "definitions"}, "data": {"definitions.py": DEFINITIONS}}
+    cluster.core.create_namespaced_config_map(namespace, body)
+    return Provider(cluster, namespace)
+
+
+def version(**more: Any) -> FeastCommandOperator:
+    return FeastCommandOperator(task_id="version", feast_conn_id="feast_inline", command=["version"], **more)
+
+
+def test_a_command_runs_to_its_end_and_leaves_a_job_that_says_whose_it_is(
+    provider: Provider, image: str
+) -> None:
+    result, pushed = provider.run(version())
+    assert result == pushed["result"]
+    assert (result["schema"], result["outcome"], result["command"]) == (1, "succeeded", ["version"])
+    assert (result["namespace"], result["image"], result["window"]) == (provider.namespace, image, None)
+    assert result["feast_version"]
+    [job] = provider.jobs()
+    assert job.metadata.name == result["job"] == pushed["job_name"]
+    assert job.metadata.name.startswith("feast-version-on-any-cluster-version-")
+    expected = {
+        "app.kubernetes.io/name": "feast",
+        "app.kubernetes.io/component": "version",
+        "app.kubernetes.io/managed-by": "airflow-provider-feast",
+        "airflow-provider-feast/feature-store": "inline",
+        "airflow-provider-feast/dag": "on_any_cluster",
+        "airflow-provider-feast/task": "version",
+    }
+    [pod] = provider.pods()
+    assert expected.items() <= job.metadata.labels.items()
+    assert expected.items() <= pod.metadata.labels.items()
+    assert {
+        "airflow-provider-feast/run-id": "manual__2026-01-01T00:00:00+00:00",
+        "airflow-provider-feast/try-number": "1",
+        "airflow-provider-feast/command": '["version"]',
+        "airflow-provider-feast/provider-version": __version__,
+    }.items() <= job.metadata.annotations.items()
+    assert job.spec.ttl_seconds_after_finished == 24 * 3600
+    assert not pod.spec.automount_service_account_token
+
+
+def test_apply_works_from_a_config_map_and_an_inline_configuration_that_the_job_owns(
+    provider: Provider,
+) -> None:
+    definitions = ConfigMapDefinitions("definitions")
+    result, _ = provider.run(
+        FeastApplyOperator(task_id="apply", feast_conn_id="feast_inline", definitions=definitions)
+    )
+    assert result["outcome"] == "succeeded"
+    [job] = provider.jobs()
+    owned = provider.cluster.core.read_namespaced_config_map(job.metadata.name, provider.namespace)
+    assert [owner.uid for owner in owned.metadata.owner_references] == [job.metadata.uid]
+    assert owned.immutable
+    assert yaml.safe_load(owned.data["feature_store.yaml"]) == STORE
+    assert owned.metadata.creation_timestamp <= job.status.start_time
+    [pod] = provider.pods()
+    log = provider.cluster.core.read_namespaced_pod_log(
+        pod.metadata.name, provider.namespace, container="feast", _preload_content=False
+    )
+    assert "Created entity driver" in log.data.decode()
+    provider.cluster.batch.delete_namespaced_job(
+        job.metadata.name, provider.namespace, propagation_policy="Background"
+    )
+    listed = provider.cluster.core.list_namespaced_config_map
+    provider.until_gone(listed, label_selector="airflow-provider-feast/task=apply")
+
+
+def test_a_worker_that_dies_before_the_start_leaves_a_suspended_job_that_the_next_try_takes(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = ClusterApi.create_config_map
+
+    def dies(self: ClusterApi, body: Any) -> Any:
+        if body["metadata"].get("ownerReferences"):
+            raise ApiUnavailableError("the worker lost its network")
+        return create(self, body)
+
+    with monkeypatch.context() as patched, pytest.raises(ApiUnavailableError):
+        patched.setattr(ClusterApi, "create_config_map", dies)
+        provider.run(version())
+    suspended = wait_for(
+        provider.cluster.batch.list_namespaced_job,
+        provider.namespace,
+        lambda job: "Suspended" in true_conditions(job),
+    )
+    assert provider.pods() == []
+    result, _ = provider.run(version(), try_number=2)
+    assert result["outcome"] == "succeeded"
+    assert [job.metadata.uid for job in provider.jobs()] == [suspended["metadata"]["uid"]]
+
+
+def test_a_command_that_feast_does_not_know_is_a_usage_error(provider: Provider) -> None:
+    operator = FeastCommandOperator(task_id="typo", feast_conn_id="feast_inline", command=["aply"])
+    with pytest.raises(FeastUsageError) as raised:
+        provider.run(operator)
+    [job] = provider.jobs()
+    assert "aply" in raised.value.what
+    assert f"Job {job.metadata.name} in namespace {provider.namespace}" in raised.value.where
+    assert raised.value.remedy
+    assert job.spec.ttl_seconds_after_finished == 7 * 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("connection", "cause"),
+    [
+        ("feast_nowhere", "the ConfigMap 'nowhere', which should hold feature_store.yaml, does not exist"),
+        ("feast_key", "the ConfigMap 'definitions' has no key 'feature_store.yaml'; it has definitions.py"),
+    ],
+)
+def test_a_missing_configuration_is_told_before_a_job_is_made(
+    provider: Provider, connection: str, cause: str
+) -> None:
+    with pytest.raises(MissingObjectError) as raised:
+        provider.run(FeastApplyOperator(task_id="apply", feast_conn_id=connection))
+    assert raised.value.what == cause
+    assert f"namespace {provider.namespace!r}, connection {connection!r}" in raised.value.where
+    assert provider.jobs() == []
+    works, message = FeastHook(connection).test_connection()
+    assert (works, cause in message) == (False, True)
+
+
+def test_an_image_that_cannot_be_pulled_fails_the_task_and_removes_the_job(provider: Provider) -> None:
+    with pytest.raises(ImageError) as raised:
+        provider.run(FeastCommandOperator(task_id="image", feast_conn_id="feast_image", command=["version"]))
+    assert raised.value.what.startswith("The image registry.invalid/feast:none cannot be pulled")
+    assert raised.value.remedy
+    assert provider.jobs() == []
+
+
+def test_a_retry_takes_over_a_running_job_and_killing_the_task_removes_it_with_its_pods(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task, "DEFER_AFTER_SECONDS", 0.5)
+    provider.defer(version(deferrable=True, job_overrides=WAITS))
+    [first] = provider.jobs()
+    again = version(deferrable=True, job_overrides=WAITS)
+    provider.defer(again, try_number=2)
+    assert [job.metadata.uid for job in provider.jobs()] == [first.metadata.uid]
+    assert first.metadata.annotations["airflow-provider-feast/try-number"] == "1"
+    wait_for(
+        provider.cluster.core.list_namespaced_pod,
+        provider.namespace,
+        lambda pod: pod["status"].get("phase") == "Running",
+    )
+    again.on_kill()
+    provider.until_gone(provider.cluster.batch.list_namespaced_job)
+    assert provider.pods() == []
+
+
+def test_a_changed_task_replaces_its_running_job(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task, "DEFER_AFTER_SECONDS", 0.5)
+    provider.defer(version(deferrable=True, job_overrides=WAITS))
+    [first] = provider.jobs()
+    result, _ = provider.run(version(), try_number=2)
+    assert result["outcome"] == "succeeded"
+    [second] = provider.jobs()
+    assert second.metadata.uid != first.metadata.uid
+
+
+def test_a_deferred_task_concludes_with_what_its_trigger_saw(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task, "DEFER_AFTER_SECONDS", 0.0)
+    operator = version(deferrable=True)
+    deferred = provider.defer(operator)
+
+    async def first_event() -> Any:
+        return await anext(aiter(deferred.trigger.run()))
+
+    event = asyncio.run(first_event())
+    assert json.loads(json.dumps(event.payload)) == event.payload
+    context = provider.context(operator)
+    result = getattr(operator, deferred.method_name)(context, event=event.payload)
+    assert result["outcome"] == "succeeded"
+    assert result["feast_version"]
+    assert context["ti"].pushed["result"] == result
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_the_server_admits_every_golden_manifest(provider: Provider, path: Path) -> None:
+    job = yaml.safe_load(path.read_text(encoding="utf-8"))
+    job["metadata"]["namespace"] = provider.namespace
+    admitted = FeastHook("feast_inline").cluster.create_job(job, dry_run=True)
+    assert admitted is not None
+    assert admitted["spec"]["template"]["spec"]["containers"][0]["name"] == "feast"
+    assert provider.jobs() == []
