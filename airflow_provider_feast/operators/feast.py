@@ -263,7 +263,7 @@ class FeastMaterializeOperator(FeastCommandOperator):
 
     :param start: aware datetime or ISO 8601 text with a time zone.
     :param end: as ``start``.
-    :param feature_views: names; ``None`` means all.
+    :param feature_views: names; ``None`` means all, and an empty list is refused.
     :param lookback: length of the window of a run that has none (timedelta, seconds, or text such as ``1d``).
     :param version: a version of the one feature view that is named.
     :param allow_empty: a run that touches no feature view at all is a success.
@@ -346,7 +346,7 @@ class FeastMaterializeIncrementalOperator(FeastCommandOperator):
 
     :param end: aware datetime or ISO 8601 text with a time zone, excluded; default: the end of the data interval,
         else the run's time.
-    :param feature_views: names; ``None`` means all.
+    :param feature_views: names; ``None`` means all, and an empty list is refused.
     :param version: a version of the one feature view that is named.
     :param allow_empty: a run that touches no feature view at all is a success.
     """

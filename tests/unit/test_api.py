@@ -1,0 +1,116 @@
+"""What a refused request means: the error, its remedy, and what is retried."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kubernetes.client import ApiException
+from urllib3.exceptions import MaxRetryError
+
+from airflow_provider_feast.jobs.api import TRANSIENT, ClusterApi, explain, status_message
+from airflow_provider_feast.model.errors import (
+    AdmissionRefusedError,
+    ApiUnavailableError,
+    FeastClusterError,
+    FeastError,
+    ForbiddenError,
+    MissingObjectError,
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('{"kind": "Status", "message": "jobs is forbidden"}', "jobs is forbidden"),
+        (b'{"message": "from bytes"}', "from bytes"),
+        ('{"kind": "Status"}', '{"kind": "Status"}'),
+        ("upstream connect error", "upstream connect error"),
+        ("[1]", "[1]"),
+        (None, ""),
+        (b"\xff", "\ufffd"),
+        ("x" * 900, "x" * 500),
+    ],
+)
+def test_the_message_of_an_answer(body: Any, message: str) -> None:
+    assert status_message(body) == message
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "error", "remedy"),
+    [
+        (401, "Unauthorized", ForbiddenError, "renew the token"),
+        (403, "jobs.batch is forbidden", ForbiddenError, 'apiGroups: ["batch"], resources: ["jobs"]'),
+        (403, "exceeded quota: q, requested: count/jobs=1", AdmissionRefusedError, "correct the field"),
+        (403, "admission webhook denied the request", AdmissionRefusedError, "correct the field"),
+        (404, 'namespaces "x" not found', MissingObjectError, "create it"),
+        (400, "unknown field", AdmissionRefusedError, "correct the field"),
+        (422, "Job is invalid", AdmissionRefusedError, "correct the field"),
+        (None, "no route to host", ApiUnavailableError, "can be run again"),
+        *((status, "busy", ApiUnavailableError, "can be run again") for status in sorted(TRANSIENT)),
+        (418, "teapot", FeastClusterError, ""),
+    ],
+)
+def test_a_refusal_is_explained(
+    status: int | None, message: str, error: type[FeastError], remedy: str
+) -> None:
+    found = explain(status, message, "create", "jobs", "features")
+    assert type(found) is error
+    assert message in found.what
+    assert found.where == "create jobs in namespace 'features'"
+    assert remedy in found.remedy
+
+
+def test_the_rule_for_pods_names_the_core_group() -> None:
+    assert 'apiGroups: [""], resources: ["pods/log"]' in explain(403, "no", "get", "pods/log", "ns").remedy
+
+
+class Answers:
+    """A request that answers one thing after the other."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers, self.asked = list(answers), 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.asked += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return SimpleNamespace(data=json.dumps(answer))
+
+
+def refusal(status: int) -> ApiException:
+    return ApiException(status=status, reason="said so")
+
+
+def api(retry_seconds: float = 30.0) -> ClusterApi:
+    return ClusterApi(None, "features", retry_seconds)
+
+
+@pytest.mark.parametrize("trouble", [refusal(429), refusal(503), MaxRetryError(None, "/", None)])  # type: ignore[arg-type]
+def test_a_short_outage_is_waited_out(trouble: Exception) -> None:
+    request = Answers(trouble, {"kind": "Job"})
+    assert api()._call("get", "jobs", request) == {"kind": "Job"}
+    assert request.asked == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 422])
+def test_what_will_not_change_by_asking_again_is_asked_once(status: int) -> None:
+    request = Answers(refusal(status))
+    with pytest.raises(FeastError):
+        api()._call("get", "jobs", request)
+    assert request.asked == 1
+
+
+@pytest.mark.parametrize("trouble", [refusal(500), MaxRetryError(None, "/", None)])  # type: ignore[arg-type]
+def test_a_long_outage_is_an_error_that_can_be_tried_again(trouble: Exception) -> None:
+    with pytest.raises(ApiUnavailableError) as caught:
+        api(retry_seconds=0)._call("get", "jobs", Answers(trouble))
+    assert caught.value.retryable
+    assert caught.value.__cause__ is trouble
+
+
+def test_a_status_that_belongs_to_normal_life_is_none() -> None:
+    assert api()._call("get", "jobs", Answers(refusal(404)), expected=(404,)) is None
