@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -63,7 +64,9 @@ def _world(home: Path) -> Iterator[World]:
                 "KUBECONFIG is set, so this would run on that cluster, but FEAST_DEMO_IMAGE is not: set it to an image "
                 "with Feast (e.g. quay.io/feastdev/feature-server:0.67.0), or unset KUBECONFIG for the sandbox"
             )
-        world = World(config.new_client_from_config(path), namespace, image, Path(path).absolute(), True)
+        client = config.new_client_from_config(path)
+        data = f"/feast/data/{namespace}-{uuid.uuid4().hex[:8]}"
+        world = World(client, namespace, image, Path(path).absolute(), True, data)
         _say(f"Using the cluster of {path}, namespace {namespace}, image {image}")
         try:
             yield world

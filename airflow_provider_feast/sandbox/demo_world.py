@@ -16,6 +16,7 @@ from airflow_provider_feast.sandbox import demo_repo
 
 CONN_ID = "feast_quickstart"
 SCRIPT = "/feast/script/demo_repo.py"
+_REMOVE = "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True)"
 _LABELS = {"app.kubernetes.io/part-of": "feast-demo"}
 _WAIT_SECONDS = 120
 
@@ -31,6 +32,7 @@ class World(NamedTuple):
     :param image: an image with Python and Feast.
     :param kubeconfig: path of a kubeconfig.
     :param real: whether it is a real cluster, not the sandbox.
+    :param data: directory of the data in the pods; one of its own where the volume may be a node's.
     """
 
     api: Any
@@ -38,6 +40,7 @@ class World(NamedTuple):
     image: str
     kubeconfig: Path
     real: bool
+    data: str = demo_repo.DEFAULT_DATA
 
     @property
     def connection(self) -> str:
@@ -66,12 +69,17 @@ def prepare(world: World, end: datetime, say: Callable[[str], None]) -> None:
     body = {"metadata": {"name": world.namespace, "labels": {**_LABELS, **restricted}}}
     with _absent_or_there():
         core.create_namespace(body)
+    if not _is_ours(core, world.namespace):
+        raise DemoError(
+            f"the namespace {world.namespace} exists and is not the demo's, and the demo removes its namespace at the "
+            "end: name another one with FEAST_DEMO_NAMESPACE"
+        )
     _wait(
         lambda: core.list_namespaced_service_account(world.namespace).items, "the namespace's service account"
     )
     files = {
-        "feast-demo-definitions": {"definitions.py": demo_repo.definitions_text()},
-        "feast-demo-config": {"feature_store.yaml": demo_repo.feature_store_yaml("feast_demo")},
+        "feast-demo-definitions": {"definitions.py": demo_repo.definitions_text(world.data)},
+        "feast-demo-config": {"feature_store.yaml": demo_repo.feature_store_yaml("feast_demo", world.data)},
         "feast-demo-script": {"demo_repo.py": Path(demo_repo.__file__).read_text(encoding="utf-8")},
     }
     for name, data in files.items():
@@ -84,7 +92,7 @@ def prepare(world: World, end: datetime, say: Callable[[str], None]) -> None:
             core.replace_namespaced_config_map(name, world.namespace, config_map)
     _claim_volume(world, core)
     say("Writing five days of parquet data with a Job")
-    log = run_script(world, "seed", ["seed", demo_repo.DEFAULT_DATA, "--end", end.isoformat()])
+    log = run_script(world, "seed", ["seed", world.data, "--end", end.isoformat()])
     say(log.strip().splitlines()[-1] if log.strip() else "done")
 
 
@@ -96,7 +104,7 @@ def check(world: World, start: datetime, end: datetime) -> str:
     """
     window = ["--start", start.isoformat(), "--end", end.isoformat()]
     repo = ["--repo", "/feast/definitions", "--config", "/feast/config/feature_store.yaml"]
-    return run_script(world, "check", ["check", demo_repo.DEFAULT_DATA, *window, *repo])
+    return run_script(world, "check", ["check", world.data, *window, *repo])
 
 
 def run_script(world: World, name: str, arguments: list[str]) -> str:
@@ -104,8 +112,16 @@ def run_script(world: World, name: str, arguments: list[str]) -> str:
 
     :raises DemoError: when it fails, with its log.
     """
+    return _run_job(world, name, ["python3", SCRIPT, *arguments])
+
+
+def _run_job(world: World, name: str, command: list[str]) -> str:
+    """Run a command as a Job beside the demo's data and return its log.
+
+    :raises DemoError: when it fails, with its log.
+    """
     batch, core = BatchV1Api(world.api), CoreV1Api(world.api)
-    job = batch.create_namespaced_job(world.namespace, _script_job(world, name, arguments)).metadata.name
+    job = batch.create_namespaced_job(world.namespace, _job(world, name, command)).metadata.name
 
     def ended() -> bool:
         status = batch.read_namespaced_job(job, world.namespace).status
@@ -136,12 +152,39 @@ def jobs(world: World) -> list[tuple[str, str, float]]:
 
 
 def remove(world: World) -> None:
-    """Delete the demo's namespace."""
+    """Delete what the demo made, and wait until it is gone.
+
+    :raises DemoError: when the namespace does not go.
+    """
+    core = CoreV1Api(world.api)
+    if not _is_ours(core, world.namespace):
+        return
     with _absent_or_there():
-        CoreV1Api(world.api).delete_namespace(world.namespace)
+        claim = core.read_namespaced_persistent_volume_claim("feast-demo-data", world.namespace)
+        if claim.spec.volume_name == world.namespace:  # a node's directory, which nobody would empty
+            _run_job(world, "clean", ["python3", "-c", _REMOVE, world.data])
+            core.delete_persistent_volume(world.namespace)
+    with _absent_or_there():
+        core.delete_namespace(world.namespace)
+    _wait(lambda: not _there(core.read_namespace, world.namespace), f"namespace {world.namespace} to be gone")
 
 
-def _script_job(world: World, name: str, arguments: list[str]) -> dict[str, Any]:
+def _there(read: Callable[[str], Any], name: str) -> Any:
+    """An object, or ``None`` when it does not exist."""
+    try:
+        return read(name)
+    except ApiException as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def _is_ours(core: CoreV1Api, namespace: str) -> bool:
+    found = _there(core.read_namespace, namespace)
+    return found is not None and _LABELS.items() <= (found.metadata.labels or {}).items()
+
+
+def _job(world: World, name: str, command: list[str]) -> dict[str, Any]:
     locked = {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -179,7 +222,7 @@ def _script_job(world: World, name: str, arguments: list[str]) -> dict[str, Any]
                         {
                             "name": "script",
                             "image": world.image,
-                            "command": ["python3", SCRIPT, *arguments],
+                            "command": command,
                             "workingDir": "/tmp",  # noqa: S108
                             "securityContext": locked,
                             "volumeMounts": [{"name": k, "mountPath": v} for k, v in mounts.items()],
