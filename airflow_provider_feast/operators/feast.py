@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
+from zoneinfo import ZoneInfo
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
@@ -451,8 +452,8 @@ def _partition_end(dag: Any, date: datetime | None) -> datetime | None:
         return None
     from croniter import croniter
 
-    zone = getattr(timetable, "timezone", None)
-    local = date.astimezone(zone) if hasattr(zone, "utcoffset") else date
+    zone = getattr(timetable, "timezone", "UTC")
+    local = date.astimezone(ZoneInfo(zone) if isinstance(zone, str) else zone)
     end: datetime = croniter(expression, local).get_next(datetime)
     return end
 

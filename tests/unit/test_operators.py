@@ -342,6 +342,21 @@ WINDOWS: list[Any] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("date", "hours"),
+    [
+        pytest.param("2026-01-31T23:00:00Z", 24, id="a day"),
+        pytest.param("2026-03-28T23:00:00Z", 23, id="the day summer time begins"),
+        pytest.param("2026-10-24T22:00:00Z", 25, id="the day it ends"),
+    ],
+)
+def test_a_partition_is_a_day_of_its_timetables_time_zone(date: str, hours: int) -> None:
+    dag = SimpleNamespace(timetable=CronPartitionTimetable("@daily", timezone="Europe/Berlin"))
+    context = {"partition_date": datetime.fromisoformat(date), "dag": dag}
+    window = make(FeastMaterializeOperator).feast_command(context)[1]
+    assert window.end - window.start == timedelta(hours=hours)
+
+
 @pytest.mark.parametrize(("context", "lookback", "window"), WINDOWS)
 def test_the_window_for_each_kind_of_run(context: dict[str, Any], lookback: Any, window: Window) -> None:
     operator = make(FeastMaterializeOperator, lookback=lookback)
