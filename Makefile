@@ -25,11 +25,11 @@ demo: setup  ## Run the quickstart DAG in a real Airflow, on the sandbox or on t
 	@$(BIN)/python -m airflow_provider_feast.sandbox demo
 
 ui: setup  ## The same in `airflow standalone`: leaves the UI up until Ctrl-C or `make ui-stop`
-	@mkdir -p .demo && trap 'rm -f .demo/ui.pid' EXIT && \
-		{ $(BIN)/python -m airflow_provider_feast.sandbox demo --ui & echo $$! > .demo/ui.pid; wait; }
+	@$(BIN)/python -m airflow_provider_feast.sandbox demo --ui
 
 ui-stop:  ## Stop what `make ui` left up
-	@test -f .demo/ui.pid && kill -TERM $$(cat .demo/ui.pid) && echo "stopping" || echo "nothing is up"
+	@if test -f .demo/ui.pid && kill -TERM $$(cat .demo/ui.pid) 2>/dev/null; then echo "stopping"; \
+		else echo "nothing is up"; fi
 
 test: setup  ## Run every test
 	$(BIN)/python -m pytest -n $(XDIST) --dist loadgroup

@@ -171,7 +171,8 @@ def _ui(world: World, home: Path, port: int) -> int:
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": address,
     }
-    log = home / "standalone.log"
+    log, mark = home / "standalone.log", home / "ui.pid"
+    mark.write_text(str(os.getpid()))
     _say(f"Starting Airflow (its output goes to {log})")
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
@@ -189,6 +190,7 @@ def _ui(world: World, home: Path, port: int) -> int:
         return process.wait()
     finally:
         _stop(process)
+        mark.unlink(missing_ok=True)
 
 
 def _until_ready(process: subprocess.Popen[Any], address: str, log: Path) -> None:
