@@ -70,6 +70,12 @@ class Hook:
     def inline_configuration(self) -> str | None:
         return self._yaml
 
+    def check_sources(self) -> None:
+        """All is there."""
+
+    def watch(self, *_: Any) -> None:
+        """The Job runs on when the worker's patience ends."""
+
     def delete(self, job: dict[str, Any]) -> None:
         self.deleted.append(job["metadata"]["uid"])
 
@@ -207,10 +213,13 @@ def test_an_event_that_is_no_verdict_fails_loudly(
 def test_a_deferred_task_outlasts_the_deadline_that_its_job_really_has(
     monkeypatch: pytest.MonkeyPatch, deadline: int | None, timeout: timedelta | None
 ) -> None:
-    run, _ = make_run(monkeypatch, Hook())
-    run._job = a_job(activeDeadlineSeconds=deadline)
+    job = a_job(activeDeadlineSeconds=deadline)
+    monkeypatch.setattr(task, "create_or_adopt", lambda *_, **__: SimpleNamespace(job=job))
+    monkeypatch.setattr(TaskRun, "_wanted", lambda self: None)
+    run, pushed = make_run(monkeypatch, Hook(), FeastMaterializeOperator(task_id="load", deferrable=True))
     with pytest.raises(TaskDeferred) as deferred:
-        run._defer()
+        run.execute()
+    assert pushed == {"job_name": "feast-load", "job_namespace": "features"}
     assert deferred.value.timeout == timeout
     _, arguments = deferred.value.trigger.serialize()
     assert (arguments["name"], arguments["uid"]) == ("feast-load", "uid-1")
