@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 
-from benchmarks import demo, parse
+from benchmarks import demo, parse, sandbox
 from benchmarks.figure import Figure
 
 BENCHMARKS: dict[str, Callable[[], Iterable[Figure]]] = {
     "P1": parse.measure,
     "P9": demo.measure,
+    "D1": sandbox.start,
+    "D2": sandbox.no_op,
+    "D3": sandbox.load,
 }
 """Every benchmark by its id; each yields its figures as they are measured."""
 

@@ -21,4 +21,8 @@ class Figure(NamedTuple):
     def line(self) -> str:
         """``<id> <name> ours=<x> peer=<y> ratio=<ours/peer>``."""
         ratio = f"{self.ours / self.peer:.3f}" if self.peer else "inf"
-        return f"{self.id} {self.name} ours={self.ours:.1f} peer={self.peer:.1f} ratio={ratio}"
+        return f"{self.id} {self.name} ours={_short(self.ours)} peer={_short(self.peer)} ratio={ratio}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
