@@ -231,19 +231,22 @@ class FeastHook(BaseHook):
         say: Callable[[str], None],
         options: WatchOptions,
         timeout: float | None = None,
+        positions: dict[str, list[Any]] | None = None,
     ) -> Outcome | None:
         """Wait for a Job's end in this process.
 
         :param job: the Job as the API returned it.
         :param say: takes the lines of its log.
         :param timeout: seconds to wait at most.
+        :param positions: filled with how far its pods' logs were read.
         :returns: the final verdict, or ``None`` when the time is up.
         """
         metadata = job["metadata"]
 
         async def wait() -> Outcome | None:
             async with async_client(self.api_client.configuration) as client:
-                watch = JobWatch(client, self.namespace, metadata["name"], metadata["uid"], say, options)
+                name, uid = metadata["name"], metadata["uid"]
+                watch = JobWatch(client, self.namespace, name, uid, say, options, positions)
                 return await watch.outcome(timeout)
 
         return run_async(wait())

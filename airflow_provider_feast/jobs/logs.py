@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 EVENT_PREFIX = '{"feast_event":'
 """How the runner's lines for machines start."""
@@ -19,12 +20,20 @@ class LogCursor:
     Reads overlap because ``sinceSeconds`` is coarse; Kubernetes' timestamps (RFC 3339, nanoseconds) tell the lines
     apart, and lines of one instant are counted. A line without a timestamp is the kubelet's own ("unable to retrieve
     container logs …"); it is given once and moves nothing.
+
+    :param last: the last line's instant, from another cursor's :attr:`position`.
+    :param at_last: how many lines of that instant were seen.
     """
 
-    def __init__(self) -> None:
-        self._last = ""
-        self._at_last = 0
+    def __init__(self, last: str = "", at_last: int = 0) -> None:
+        self._last = last
+        self._at_last = at_last
         self._unstamped: set[str] = set()
+
+    @property
+    def position(self) -> list[Any]:
+        """Where another cursor can go on: the arguments for it, as JSON."""
+        return [self._last, self._at_last]
 
     def new(self, text: str, *, final: bool = False) -> Iterator[str]:
         """The lines of a read that are new.

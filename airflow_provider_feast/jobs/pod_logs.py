@@ -26,9 +26,17 @@ class PodLogs:
     :param core: an asynchronous ``CoreV1Api``.
     :param namespace: the pods' namespace.
     :param say: takes the lines.
+    :param positions: how far each log (``pod/container``) was read, by somebody before; kept up to date.
     """
 
-    def __init__(self, core: Any, namespace: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        core: Any,
+        namespace: str,
+        say: Callable[[str], None],
+        positions: dict[str, list[Any]] | None = None,
+    ) -> None:
+        self._positions = {} if positions is None else positions
         self._core, self._namespace, self._say = core, namespace, say
         self._cursors: dict[tuple[str, str], LogCursor] = {}
         self._read_at: dict[tuple[str, str], float] = {}
@@ -76,11 +84,14 @@ class PodLogs:
             return False
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
-        if key not in self._read_at:
+        name = f"{key[0]}/{key[1]}"
+        if name not in self._positions:
             self._say(f"--- log of pod {key[0]}, container {key[1]} ---")
         self._read_at[key] = now
-        for line in readable(self._cursors.setdefault(key, LogCursor()).new(text, final=ended)):
+        cursor = self._cursors.setdefault(key, LogCursor(*self._positions.get(name, ())))
+        for line in readable(cursor.new(text, final=ended)):
             self._say(line)
+        self._positions[name] = cursor.position
         if ended:
             self._read_to_end.add(key)
         return True

@@ -75,10 +75,10 @@ class TaskRun:
             startup_seconds=self.settings.startup_timeout_seconds,
             log_seconds=1.0 if operator.log_interval is None else operator.log_interval,
         )
-        outcome = hook.watch(
-            self._job, self._log.info, options, DEFER_AFTER_SECONDS if operator.deferrable else None
-        )
-        return self._defer() if outcome is None else self._conclude(outcome)
+        patience = DEFER_AFTER_SECONDS if operator.deferrable else None
+        positions: dict[str, list[Any]] = {}
+        outcome = hook.watch(self._job, self._log.info, options, patience, positions)
+        return self._defer(positions) if outcome is None else self._conclude(outcome)
 
     def resume(self, event: Any) -> dict[str, Any]:
         """Take the verdict that the trigger brought."""
@@ -173,7 +173,7 @@ class TaskRun:
             self._log.info("Window: %s", self._window)
         self._log.info("To look at it: kubectl -n %s describe job %s", namespace, name)
 
-    def _defer(self) -> Any:
+    def _defer(self, positions: dict[str, list[Any]]) -> Any:
         from airflow_provider_feast.triggers.feast import FeastJobTrigger
 
         job, settings = self._job or {}, self.settings
@@ -192,6 +192,7 @@ class TaskRun:
                 metadata["name"],
                 metadata["uid"],
                 options._asdict(),
+                positions,
             ),
             method_name="resume",
             timeout=None if deadline is None else timedelta(seconds=deadline + backstop),

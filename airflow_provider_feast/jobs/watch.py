@@ -43,6 +43,7 @@ class JobWatch:
     :param name: the Job's name.
     :param uid: the Job's uid: a later Job of the same name is another one.
     :param say: takes a line for the task's log.
+    :param positions: how far logs were read before, see :class:`~airflow_provider_feast.jobs.pod_logs.PodLogs`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class JobWatch:
         uid: str,
         say: Callable[[str], None],
         options: WatchOptions,
+        positions: dict[str, list[Any]] | None = None,
     ) -> None:
         self._core: Any = CoreV1Api(client)  # its answers are raw: _preload_content=False
         self._namespace, self._name, self._uid = namespace, name, uid
@@ -76,7 +78,7 @@ class JobWatch:
             label_selector=f"batch.kubernetes.io/controller-uid={uid}",
         )
         self._events: list[dict[str, Any]] = []
-        self._logs = PodLogs(self._core, namespace, say)
+        self._logs = PodLogs(self._core, namespace, say, positions)
         self._said: set[str] = set()
 
     async def outcome(self, timeout: float | None = None) -> Outcome | None:

@@ -63,6 +63,7 @@ class FeastJobTrigger(BaseTrigger):
     :param name: the Job's name.
     :param uid: the Job's uid.
     :param options: the fields of :class:`~airflow_provider_feast.jobs.watch.WatchOptions`, seconds.
+    :param positions: how far the worker read the logs, see :class:`~airflow_provider_feast.jobs.pod_logs.PodLogs`.
     :param version: which release's arguments these are.
     """
 
@@ -73,6 +74,7 @@ class FeastJobTrigger(BaseTrigger):
         name: str,
         uid: str,
         options: dict[str, float] | None = None,
+        positions: dict[str, list[Any]] | None = None,
         version: int = EVENT_VERSION,
     ) -> None:
         super().__init__()
@@ -83,6 +85,7 @@ class FeastJobTrigger(BaseTrigger):
             uid,
         )
         self.options, self.version = options or {}, version
+        self.positions = positions or {}
         self._fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -93,6 +96,7 @@ class FeastJobTrigger(BaseTrigger):
             "name": self.name,
             "uid": self.uid,
             "options": self.options,
+            "positions": self.positions,
             "version": self.version,
         }
 
@@ -103,7 +107,8 @@ class FeastJobTrigger(BaseTrigger):
         )
         try:
             async with cluster_client(self.kubernetes_conn_id) as client:
-                watch = JobWatch(client, self.namespace, self.name, self.uid, self.log.info, options)
+                say, positions = self.log.info, dict(self.positions)
+                watch = JobWatch(client, self.namespace, self.name, self.uid, say, options, positions)
                 outcome = await watch.outcome()
         except FeastError as error:
             self._fired = True

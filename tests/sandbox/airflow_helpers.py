@@ -7,10 +7,18 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kubernetes import client
+
+from airflow_provider_feast.sandbox.demo_world import World
+
 T = TypeVar("T")
+
+END = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+"""Where the five days of data end."""
 
 PREAMBLE = """
 from datetime import UTC, datetime, timedelta
@@ -153,3 +161,56 @@ class DagServer:
         assert not found["import_errors"], found["import_errors"]
         tasks = {key: Task(**value) for key, value in found["tasks"].items()}
         return Run(found["state"], found["run_id"], tasks)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The objects of the tests' namespace."""
+
+    world: World
+
+    @property
+    def namespace(self) -> str:
+        return self.world.namespace
+
+    @property
+    def batch(self) -> client.BatchV1Api:
+        return client.BatchV1Api(self.world.api)
+
+    @property
+    def core(self) -> client.CoreV1Api:
+        return client.CoreV1Api(self.world.api)
+
+    def job(self, name: str) -> Any:
+        """A Job, or None."""
+        return _or_none(self.batch.read_namespaced_job, name, self.namespace)
+
+    def config_map(self, name: str) -> Any:
+        """A ConfigMap, or None."""
+        return _or_none(self.core.read_namespaced_config_map, name, self.namespace)
+
+    def start(self, name: str, code: str, labels: dict[str, str]) -> None:
+        """A Job that is none of ours and runs Python code, as a CronJob would make it."""
+        container = {
+            "name": "main",
+            "image": self.world.image,
+            "command": ["python3", "-c", code],
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }
+        locked = {"runAsNonRoot": True, "runAsUser": 1001, "seccompProfile": {"type": "RuntimeDefault"}}
+        pod = {"restartPolicy": "Never", "securityContext": locked, "containers": [container]}
+        body = {
+            "metadata": {"name": name, "labels": labels},
+            "spec": {"backoffLimit": 0, "template": {"spec": pod}},
+        }
+        self.batch.create_namespaced_job(self.namespace, body)
+
+
+def _or_none(read: Callable[..., Any], *args: str) -> Any:
+    try:
+        return read(*args)
+    except client.ApiException as error:
+        if error.status != 404:
+            raise
+        return None

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow_helpers import DagServer, Run, feast_connection, wait_for
-from conftest import END, Cluster
+from airflow_helpers import END, Cluster, DagServer, Run, feast_connection, wait_for
 
 from airflow_provider_feast import __version__
 from airflow_provider_feast.sandbox import Sandbox, demo_repo
