@@ -43,27 +43,37 @@ _MAPS = (
 """Parts of a Job that are never deleted or replaced as a whole."""
 
 
-def merge(base: Any, override: Any, _field: str = "") -> Any:
+def merge(base: Any, override: Any, _field: str = "", *, keep_null: bool = False) -> Any:
     """Merge ``override`` over ``base`` and return the result; neither is changed.
 
     Maps merge deeply; the lists of :data:`MERGE_KEYS` by their key; other lists and all scalars
     replace; ``None`` deletes; ``0`` and ``False`` win like any other value.
+
+    :param keep_null: keep ``None`` instead of deleting: the result of two overrides is an override.
     """
     if isinstance(base, dict) and isinstance(override, dict):
-        merged = {key: value for key, value in base.items() if override.get(key, value) is not None}
+        merged = {
+            key: value
+            for key, value in base.items()
+            if override.get(key, key) is not None and (keep_null or value is not None)
+        }
         for key, value in override.items():
             if value is not None:
-                merged[key] = merge(base.get(key), value, key)
+                merged[key] = merge(base.get(key), value, key, keep_null=keep_null)
+            elif keep_null:
+                merged[key] = None
         return merged
     if isinstance(override, dict):
-        return merge({}, override)
+        return merge({}, override, keep_null=keep_null)
     if isinstance(override, list):
         key = MERGE_KEYS.get(_field)
-        return _merge_items(base if isinstance(base, list) else [], override, key) if key else list(override)
+        if key:
+            return _merge_items(base if isinstance(base, list) else [], override, key, keep_null)
+        return list(override)
     return override
 
 
-def _merge_items(base: list[Any], override: list[Any], key: str) -> list[Any]:
+def _merge_items(base: list[Any], override: list[Any], key: str, keep_null: bool) -> list[Any]:
     merged = list(base)
     for item in override:
         if not isinstance(item, dict) or key not in item:
@@ -75,9 +85,9 @@ def _merge_items(base: list[Any], override: list[Any], key: str) -> list[Any]:
             (i for i, old in enumerate(merged) if isinstance(old, dict) and old.get(key) == item[key]), None
         )
         if at is None:
-            merged.append(merge({}, item))
+            merged.append(merge({}, item, keep_null=keep_null))
         else:
-            merged[at] = merge(merged[at], item)
+            merged[at] = merge(merged[at], item, keep_null=keep_null)
     return merged
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDagError, FeastError
 from airflow_provider_feast.model.fields import FIELD_NAMES, FIELDS, Field
+from airflow_provider_feast.model.merge import merge
 from airflow_provider_feast.model.security import RUN_AS_USER, profile_named
 from airflow_provider_feast.model.sources import (
     CONFIG_KEY,
@@ -76,7 +77,7 @@ class FeastSettings(NamedTuple):
     def override(self, **values: Any) -> FeastSettings:
         """A copy with the values put in that are neither ``None`` nor "", each checked like a connection's field.
 
-        ``env`` is merged over the connection's; everything else replaces.
+        ``env``, ``pod_options`` and ``job_overrides`` are merged over the connection's; everything else replaces.
 
         :raises FeastDagError: for a value that cannot work.
         """
@@ -87,8 +88,11 @@ class FeastSettings(NamedTuple):
             given["definitions"] = read_definitions(given["definitions"])
         plain = [field for field in FIELDS if field.name in given and field.name != "configuration"]
         given |= {field.name: _read(field, given[field.name]) for field in plain}
-        if "env" in given:
-            given["env"] = {**self.env, **given["env"]}
+        for name in ("env", "pod_options"):
+            if name in given:
+                given[name] = {**getattr(self, name), **given[name]}
+        if "job_overrides" in given:
+            given["job_overrides"] = merge(dict(self.job_overrides), given["job_overrides"], keep_null=True)
         return check_settings(self._replace(**given))
 
 

@@ -189,3 +189,14 @@ def test_a_wrong_override_is_the_dags_fault(values: dict[str, Any], says: str) -
     with pytest.raises(FeastDagError) as caught:
         read().override(**values)
     assert says in str(caught.value)
+
+
+def test_an_operators_overrides_come_on_top_of_the_connections() -> None:
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    ours = {"spec": {"template": {"spec": {"volumes": [volume], "priorityClassName": "low"}}}}
+    theirs = {"spec": {"template": {"spec": {"priorityClassName": None, "nodeName": "n1"}}}}
+    settings = read_settings("feast_x", {"job_overrides": ours, "pod_options": {"node_selector": {"a": "b"}}})
+    both = settings.override(job_overrides=theirs, pod_options={"tolerations": []})
+    merged = {"volumes": [volume], "priorityClassName": None, "nodeName": "n1"}
+    assert both.job_overrides == {"spec": {"template": {"spec": merged}}}
+    assert both.pod_options == {"node_selector": {"a": "b"}, "tolerations": []}
