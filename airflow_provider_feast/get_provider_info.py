@@ -7,8 +7,8 @@ from typing import Any
 
 def get_provider_info() -> dict[str, Any]:
     """The provider's metadata, as ``airflow/provider_info.schema.json`` describes it."""
-    from airflow_provider_feast import __version__  # noqa: PLC0415 (discovery must stay cheap)
-    from airflow_provider_feast.model.fields import FIELDS  # noqa: PLC0415
+    from airflow_provider_feast import __version__
+    from airflow_provider_feast.model.fields import FIELDS
 
     name = "Feast"
     return {
