@@ -32,7 +32,7 @@ ui-stop:  ## Stop what `make ui` left up
 		else echo "nothing is up"; fi
 
 test: setup  ## Run every test
-	$(BIN)/python -m pytest -n $(XDIST) --dist loadgroup
+	$(BIN)/python -m pytest -n $(XDIST) --dist loadfile --no-loadscope-reorder
 
 lint: setup  ## Formatter, linter, types, layers
 	$(BIN)/ruff format --check .
