@@ -1,8 +1,8 @@
 """Turn a plan into the final Job: our manifest, through KubernetesJobOperator, finished by our rules.
 
 KubernetesJobOperator is builder and toolbox here: its ``build_job_request_obj`` applies any of its keywords
-(``pod_options``) and the cluster's ``pod_mutation_hook``. It also renames, relabels and overrides
-(FACTS.md "KubernetesJobOperator" 16), which :func:`finalize` undoes.
+(``pod_options``) and the cluster's ``pod_mutation_hook``. It also renames,
+relabels and overrides, which :func:`finalize` undoes.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ T = TypeVar("T")
 def async_configuration(sync: Any) -> Configuration:
     """The asynchronous client's configuration for what the synchronous one resolved.
 
-    ``AsyncKubernetesHook`` knows no in-cluster fallback and ignores ``config_file`` (FACTS.md
-    "KubernetesJobOperator" 13), so both clients go by the synchronous hook's resolution.
+    ``AsyncKubernetesHook`` knows no in-cluster fallback and ignores ``config_file``, so both clients go
+    by the synchronous hook's resolution.
 
     :param sync: a ``kubernetes.client.Configuration`` with its credentials loaded.
     """

@@ -33,7 +33,7 @@ GRACE_SECONDS = 60
 """``terminationGracePeriodSeconds``: time to stop cleanly and heal the registry's state."""
 
 MESSAGE_BUDGET = 12 * 1024
-"""Bytes of termination messages that a pod may have in all (FACTS "Kubernetes" 7)."""
+"""Bytes of termination messages that a pod may have in all (measured on 1.36)."""
 
 MESSAGE_BYTES = 2048
 

@@ -30,7 +30,7 @@ XCOM_SCHEMA = 1
 
 DEFER_AFTER_SECONDS = 10.0
 """How long a worker watches before it defers: short commands never do, and a task that defers within seconds of its
-start can be failed by the scheduler (FACTS.md "Airflow" 3)."""
+start can be failed by the scheduler (it finds the executor done and the task still queued)."""
 
 DEFERRED_LOG_SECONDS = 5.0
 BACKSTOP_SECONDS = 900.0

@@ -8,7 +8,7 @@ import re
 from typing import Any, NamedTuple
 
 JOB_NAME_LENGTH = 57
-"""Longest Job name; the rest of 63 is for the suffix of an Indexed Job's pods (FACTS: 422 beyond)."""
+"""Longest Job name; the rest of 63 is for the suffix of an Indexed Job's pods, beyond which the API answers 422."""
 
 PREFIX = "airflow-provider-feast"
 MANAGED_BY = "airflow-provider-feast"

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
-from zoneinfo import ZoneInfo
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
@@ -20,13 +19,8 @@ from airflow_provider_feast.model.literals import literal
 from airflow_provider_feast.model.merge import check_overrides
 from airflow_provider_feast.model.naming import OUR_LABELS
 from airflow_provider_feast.model.settings import FeastSettings
-from airflow_provider_feast.model.windows import (
-    RunTimes,
-    Window,
-    parse_duration,
-    parse_instant,
-    resolve_window,
-)
+from airflow_provider_feast.model.windows import Window, parse_duration, parse_instant, resolve_window
+from airflow_provider_feast.operators.run_times import run_times
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -256,7 +250,48 @@ class FeastPlanOperator(FeastApplyOperator):
         ), None
 
 
-class FeastMaterializeOperator(FeastCommandOperator):
+class _MaterializingOperator(FeastCommandOperator):
+    """What both ways to materialize share: an end, feature views, a version, and whether nothing is fine."""
+
+    template_fields: Sequence[str] = (
+        *FeastCommandOperator.template_fields,
+        "end",
+        "feature_views",
+        "version",
+    )
+
+    def __init__(
+        self,
+        *,
+        end: datetime | str | None = None,
+        feature_views: list[str] | None = None,
+        version: str | None = None,
+        allow_empty: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        _refuse_command(kwargs)
+        self.end = end
+        self.feature_views = feature_views
+        self.version = version
+        self.allow_empty = allow_empty
+        super().__init__(**kwargs)
+
+    def _check_literals(self) -> None:
+        super()._check_literals()
+        if self.end not in (None, "") and literal(self.end):
+            parse_instant(self.end, "end")
+        if literal(self.feature_views):
+            views = check_feature_views(self.feature_views)
+            if literal(self.version):
+                check_version(self.version, views)
+
+    @property
+    def allows_empty(self) -> bool:
+        """Whether a materialization that touches no feature view is a success."""
+        return self.allow_empty
+
+
+class FeastMaterializeOperator(_MaterializingOperator):
     """``feast materialize``: load a window of event time into the online store.
 
     Without ``start`` and ``end`` the window is the run's data interval, else its partition, else ``lookback`` before
@@ -270,53 +305,29 @@ class FeastMaterializeOperator(FeastCommandOperator):
     :param allow_empty: a run that touches no feature view at all is a success.
     """
 
-    template_fields: Sequence[str] = (
-        *FeastCommandOperator.template_fields,
-        "start",
-        "end",
-        "feature_views",
-        "lookback",
-        "version",
-    )
+    template_fields: Sequence[str] = (*_MaterializingOperator.template_fields, "start", "lookback")
 
     def __init__(
         self,
         *,
         start: datetime | str | None = None,
-        end: datetime | str | None = None,
-        feature_views: list[str] | None = None,
         lookback: timedelta | float | str | None = None,
-        version: str | None = None,
-        allow_empty: bool = False,
         **kwargs: Any,
     ) -> None:
-        _refuse_command(kwargs)
         self.start = start
-        self.end = end
-        self.feature_views = feature_views
         self.lookback = lookback
-        self.version = version
-        self.allow_empty = allow_empty
         super().__init__(**kwargs)
 
     def _check_literals(self) -> None:
         super()._check_literals()
-        _check_view_arguments(self.feature_views, self.version)
-        for name in ("start", "end"):
-            value = getattr(self, name)
-            if value not in (None, "") and literal(value):
-                parse_instant(value, name)
+        if self.start not in (None, "") and literal(self.start):
+            parse_instant(self.start, "start")
         if self.lookback is not None and literal(self.lookback):
             parse_duration(self.lookback, "lookback")
         if self.start and self.end and literal(self.start) and literal(self.end):
             resolve_window(self.start, self.end)
         elif self.start and self.end in (None, ""):
             raise FeastDagError("start= is given without end=", remedy="give both, or end= with lookback=")
-
-    @property
-    def allows_empty(self) -> bool:
-        """Whether a materialization that touches no feature view is a success."""
-        return self.allow_empty
 
     def window(self, context: Any, lookback: str | None) -> Window:
         """The window of this run.
@@ -342,7 +353,7 @@ class FeastMaterializeOperator(FeastCommandOperator):
         ), window
 
 
-class FeastMaterializeIncrementalOperator(FeastCommandOperator):
+class FeastMaterializeIncrementalOperator(_MaterializingOperator):
     """``feast materialize-incremental``: from each view's last end up to ``end``.
 
     :param end: aware datetime or ISO 8601 text with a time zone, excluded; default: the end of the data interval,
@@ -351,40 +362,6 @@ class FeastMaterializeIncrementalOperator(FeastCommandOperator):
     :param version: a version of the one feature view that is named.
     :param allow_empty: a run that touches no feature view at all is a success.
     """
-
-    template_fields: Sequence[str] = (
-        *FeastCommandOperator.template_fields,
-        "end",
-        "feature_views",
-        "version",
-    )
-
-    def __init__(
-        self,
-        *,
-        end: datetime | str | None = None,
-        feature_views: list[str] | None = None,
-        version: str | None = None,
-        allow_empty: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        _refuse_command(kwargs)
-        self.end = end
-        self.feature_views = feature_views
-        self.version = version
-        self.allow_empty = allow_empty
-        super().__init__(**kwargs)
-
-    def _check_literals(self) -> None:
-        super()._check_literals()
-        _check_view_arguments(self.feature_views, self.version)
-        if self.end not in (None, "") and literal(self.end):
-            parse_instant(self.end, "end")
-
-    @property
-    def allows_empty(self) -> bool:
-        """Whether a materialization that touches no feature view is a success."""
-        return self.allow_empty
 
     def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
         """``materialize-incremental`` up to this run's end."""
@@ -429,44 +406,8 @@ class FeastTeardownOperator(FeastCommandOperator):
         return FeastCommand.teardown(), None
 
 
-def run_times(context: Any) -> RunTimes:
-    """What a run knows of its time (FACTS.md "Airflow" 7: keys are absent, not ``None``, where it knows nothing)."""
-    get = context.get if context else {}.get
-    dag_run = get("dag_run")
-    return RunTimes(
-        interval_start=get("data_interval_start"),
-        interval_end=get("data_interval_end"),
-        partition_date=get("partition_date"),
-        partition_end=_partition_end(get("dag"), get("partition_date")),
-        run_time=get("logical_date")
-        or getattr(dag_run, "run_after", None)
-        or getattr(dag_run, "start_date", None),
-    )
-
-
-def _partition_end(dag: Any, date: datetime | None) -> datetime | None:
-    """Where a partition of a cron timetable ends: at the next tick; ``None`` for any other timetable."""
-    timetable = getattr(dag, "timetable", None)
-    expression = getattr(timetable, "expression", None)
-    if date is None or not isinstance(expression, str):
-        return None
-    from croniter import croniter
-
-    zone = getattr(timetable, "timezone", "UTC")
-    local = date.astimezone(ZoneInfo(zone) if isinstance(zone, str) else zone)
-    end: datetime = croniter(expression, local).get_next(datetime)
-    return end
-
-
 def _refuse_command(kwargs: dict[str, Any]) -> None:
     if kwargs.get("command") is not None:
         raise FeastDagError(
             "command is set by this operator itself", remedy="use FeastCommandOperator for other commands"
         )
-
-
-def _check_view_arguments(feature_views: Any, version: Any) -> None:
-    if literal(feature_views):
-        views = check_feature_views(feature_views)
-        if literal(version):
-            check_version(version, views)
