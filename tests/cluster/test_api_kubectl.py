@@ -97,3 +97,15 @@ def test_small_objects_can_be_made_on_the_command_line(kubectl: Kubectl) -> None
     kubectl("create", "serviceaccount", "sa")
     assert kubectl("create", "token", "sa").strip()
     assert kubectl("get", "secret", "s", "-o", "jsonpath={.data.a}") == "Yg=="
+
+
+@pytest.mark.isolation
+def test_a_command_is_run_in_a_running_container(kubectl: Kubectl, jobs: Jobs) -> None:
+    jobs.create("import time; time.sleep(60)")
+    jobs.pod_until(lambda pod: pod["status"]["phase"] == "Running")
+    assert (
+        kubectl("exec", "-i", "job/job", "--", "sh", "-c", "cat; echo done", stdin="given ") == "given done\n"
+    )
+    failed = kubectl.run("exec", "job/job", "--", "sh", "-c", "exit 3")
+    assert failed.returncode == 3
+    assert "command terminated with exit code 3" in failed.stderr

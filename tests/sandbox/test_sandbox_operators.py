@@ -1,16 +1,46 @@
-"""Airflow's own Kubernetes operators run on the sandbox, unmodified."""
+"""Airflow's own Kubernetes operators run on the sandbox, unmodified: with the arguments of their example DAGs."""
 
+import asyncio
+import json
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
 import pytest
-from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
+from airflow.providers.cncf.kubernetes.operators.job import (
+    KubernetesDeleteJobOperator,
+    KubernetesJobOperator,
+    KubernetesPatchJobOperator,
+)
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.sdk.exceptions import AirflowException
+from airflow.providers.cncf.kubernetes.secret import Secret
+from airflow.sdk.exceptions import AirflowException, TaskDeferred
+from kubernetes import client, config
+from kubernetes.client import models as k8s
 
 from airflow_provider_feast.sandbox import Sandbox
 
 IMAGE = "feast-sandbox:local"
+PERL = ["perl", "-Mbignum=bpi", "-wle", "print bpi(50)"]
+WRITE_XCOM = ["sh", "-c", "mkdir -p /airflow/xcom/;echo '[1,2,3,4]' > /airflow/xcom/return.json"]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox that knows the images of the example DAGs; Airflow's default connection leads to it."""
+    images = dict.fromkeys(("perl:*", "ubuntu*", "alpine*", "quay.io/apache/bash"), "/usr,user=0")
+    with Sandbox({**images, IMAGE: "/usr"}, time_scale=0.1) as found:
+        extra = {"kube_config_path": str(found.kubeconfig), "namespace": "default"}
+        connection = json.dumps({"conn_type": "kubernetes", "extra": extra})
+        with mock.patch.dict("os.environ", {"AIRFLOW_CONN_KUBERNETES_DEFAULT": connection}):
+            yield found
+
+
+@pytest.fixture
+def api(sandbox: Sandbox) -> Iterator[client.ApiClient]:
+    found = config.new_client_from_config(str(sandbox.kubeconfig))
+    yield found
+    found.close()
 
 
 def context(operator: Any) -> dict[str, Any]:
@@ -27,35 +57,187 @@ def context(operator: Any) -> dict[str, Any]:
     }
 
 
-def options(sandbox: Sandbox, task_id: str, code: str) -> dict[str, Any]:
-    return {
-        "task_id": task_id,
-        "name": task_id,
-        "namespace": "default",
-        "image": IMAGE,
-        "cmds": ["python3", "-c", code],
-        "config_file": str(sandbox.kubeconfig),
-        "in_cluster": False,
-        "kubernetes_conn_id": None,
-    }
+def execute(operator: Any) -> Any:
+    """Run a task to its end; triggers of one that defers run here."""
+    given = context(operator)
+    method, arguments = operator.execute, {}
+    while True:
+        try:
+            return method(context=given, **arguments)
+        except TaskDeferred as deferred:
+            event = asyncio.run(first_event(deferred.trigger))
+            arguments = {**(deferred.kwargs or {}), "event": event}
+            method = getattr(operator, deferred.method_name)
 
 
-def test_a_pod_operator_succeeds_and_fails_as_its_pod_does(feast_sandbox: Sandbox) -> None:
-    good = KubernetesPodOperator(
-        **options(feast_sandbox, "good-pod", "print('hello')"), startup_check_interval_seconds=1
-    )
-    good.execute(context(good))
-    bad = KubernetesPodOperator(
-        **options(feast_sandbox, "bad-pod", "raise SystemExit(3)"), startup_check_interval_seconds=1
-    )
-    with pytest.raises(AirflowException, match="bad-pod"):
-        bad.execute(context(bad))
+async def first_event(trigger: Any) -> Any:
+    async for event in trigger.run():
+        return event.payload
+    raise AssertionError("the trigger ended without an event")
 
 
-def test_a_job_operator_succeeds_and_fails_as_its_job_does(feast_sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("code", ["true", "exit 3"])
+def test_a_pod_operator_ends_as_its_pod_does(sandbox: Sandbox, code: str) -> None:
+    name = f"pod-{len(code)}"
+    options = {"task_id": name, "name": name, "namespace": "default", "startup_check_interval_seconds": 1}
+    operator = KubernetesPodOperator(**options, image=IMAGE, cmds=["sh", "-c", code])
+    if code == "true":
+        execute(operator)
+    else:
+        with pytest.raises(AirflowException, match=name):
+            execute(operator)
+
+
+def test_a_job_operator_fails_as_its_job_does(sandbox: Sandbox) -> None:
+    options = {"task_id": "bad-job", "name": "bad-job", "namespace": "default", "image": IMAGE}
     wait = {"wait_until_job_complete": True, "job_poll_interval": 0.2, "backoff_limit": 0}
-    good = KubernetesJobOperator(**options(feast_sandbox, "good-job", "print('hello')"), **wait)
-    good.execute(context(good))
-    bad = KubernetesJobOperator(**options(feast_sandbox, "bad-job", "raise SystemExit(3)"), **wait)
+    operator = KubernetesJobOperator(**options, **wait, cmds=["sh", "-c", "exit 3"])
     with pytest.raises(AirflowException, match="is failed with error 'BackoffLimitExceeded'"):
-        bad.execute(context(bad))
+        execute(operator)
+
+
+def test_the_example_job_runs_and_is_patched_and_deleted(sandbox: Sandbox, api: client.ApiClient) -> None:
+    job = KubernetesJobOperator(
+        task_id="job-task", namespace="default", image="perl:5.34.0", cmds=PERL, name="test-pi"
+    )
+    execute(job)
+    name = job.job.metadata.name
+    update = KubernetesPatchJobOperator(
+        task_id="update-job-task", namespace="default", name=name, body={"spec": {"suspend": False}}
+    )
+    execute(update)
+    delete = KubernetesDeleteJobOperator(
+        task_id="delete_job_task",
+        name=name,
+        namespace="default",
+        wait_for_completion=True,
+        delete_on_status="Complete",
+        poll_interval=1.0,
+    )
+    execute(delete)
+    left = client.BatchV1Api(api).list_namespaced_job("default", field_selector=f"metadata.name={name}")
+    assert left.items == []
+
+
+def test_the_deferrable_example_job_runs(sandbox: Sandbox, api: client.ApiClient) -> None:
+    job = KubernetesJobOperator(
+        task_id="job-task-def",
+        namespace="default",
+        image="perl:5.34.0",
+        cmds=PERL,
+        name="test-pi-def",
+        wait_until_job_complete=True,
+        deferrable=True,
+        job_poll_interval=0.2,
+    )
+    execute(job)
+    done = client.BatchV1Api(api).read_namespaced_job_status(job.job.metadata.name, "default")
+    assert done.status.succeeded == 1
+    execute(KubernetesDeleteJobOperator(task_id="d", name=done.metadata.name, namespace="default"))
+
+
+@pytest.fixture
+def surroundings(api: client.ApiClient) -> Iterator[None]:
+    """The Secrets, ConfigMaps and the claim that the example DAG expects."""
+    core = client.CoreV1Api(api)
+    for name in ("airflow-secrets", "airflow-secrets-2"):
+        secret = {"metadata": {"name": name}, "stringData": {"sql_alchemy_conn": "test1"}}
+        core.create_namespaced_secret("default", secret)
+    for name in ("test-configmap-1", "test-configmap-2"):
+        core.create_namespaced_config_map("default", {"metadata": {"name": name}, "data": {"a": "b"}})
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    core.create_namespaced_persistent_volume_claim(
+        "default", {"metadata": {"name": "test-volume"}, "spec": claim}
+    )
+    yield
+    for name in ("airflow-secrets", "airflow-secrets-2"):
+        core.delete_namespaced_secret(name, "default")
+    for name in ("test-configmap-1", "test-configmap-2"):
+        core.delete_namespaced_config_map(name, "default")
+    core.delete_namespaced_persistent_volume_claim("test-volume", "default")
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.usefixtures("surroundings")
+def test_the_example_pod_with_everything_runs(
+    sandbox: Sandbox, api: client.ApiClient, deferrable: bool
+) -> None:
+    mount = k8s.V1VolumeMount(name="test-volume", mount_path="/root/mount_file", read_only=True)
+    claim = k8s.V1PersistentVolumeClaimVolumeSource(claim_name="test-volume")
+    sources = [
+        k8s.V1EnvFromSource(config_map_ref=k8s.V1ConfigMapEnvSource(name=name))
+        for name in ("test-configmap-1", "test-configmap-2")
+    ]
+    first = k8s.V1Container(
+        name="init-container",
+        image="ubuntu:16.04",
+        env=[k8s.V1EnvVar(name="key1", value="value1"), k8s.V1EnvVar(name="key2", value="value2")],
+        volume_mounts=[k8s.V1VolumeMount(mount_path="/etc/foo", name="test-volume", read_only=True)],
+        command=["bash", "-cx"],
+        args=["echo 10"],
+    )
+    operator = KubernetesPodOperator(
+        namespace="default",
+        image="ubuntu:16.04",
+        cmds=["bash", "-cx"],
+        arguments=["echo", "10"],
+        labels={"foo": "bar"},
+        secrets=[
+            Secret("volume", "/etc/sql_conn", "airflow-secrets", "sql_alchemy_conn"),
+            Secret("env", "SQL_CONN", "airflow-secrets", "sql_alchemy_conn"),
+            Secret("env", None, "airflow-secrets-2"),
+        ],
+        ports=[k8s.V1ContainerPort(name="http", container_port=80)],
+        volumes=[k8s.V1Volume(name="test-volume", persistent_volume_claim=claim)],
+        volume_mounts=[mount],
+        env_from=sources,
+        name="airflow-test-pod",
+        task_id=f"task-{deferrable}".lower(),
+        on_finish_action="delete_pod",
+        hostnetwork=False,
+        tolerations=[k8s.V1Toleration(key="key", operator="Equal", value="value")],
+        init_containers=[first],
+        deferrable=deferrable,
+        startup_check_interval_seconds=1,
+        poll_interval=0.5,
+    )
+    execute(operator)
+    assert operator.pod is not None
+    left = client.CoreV1Api(api).list_namespaced_pod("default", label_selector="foo=bar")
+    assert left.items == []
+
+
+def test_the_example_pod_of_a_private_image_runs(sandbox: Sandbox) -> None:
+    operator = KubernetesPodOperator(
+        namespace="default",
+        image="quay.io/apache/bash",
+        image_pull_secrets=[k8s.V1LocalObjectReference("testquay")],
+        cmds=["bash", "-cx"],
+        arguments=["echo", "10", "echo pwd"],
+        labels={"image": "private"},
+        name="airflow-private-image-pod",
+        on_finish_action="delete_pod",
+        task_id="task-two",
+        get_logs=True,
+        startup_check_interval_seconds=1,
+    )
+    execute(operator)
+
+
+@pytest.mark.isolation
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_example_pod_returns_a_value(sandbox: Sandbox, deferrable: bool) -> None:
+    operator = KubernetesPodOperator(
+        namespace="default",
+        image="alpine:3.24.2",
+        cmds=WRITE_XCOM,
+        name="write-xcom",
+        do_xcom_push=True,
+        on_finish_action="delete_pod",
+        task_id=f"write-xcom-{deferrable}".lower(),
+        get_logs=True,
+        deferrable=deferrable,
+        startup_check_interval_seconds=1,
+        poll_interval=0.5,
+    )
+    assert execute(operator) == [1, 2, 3, 4]

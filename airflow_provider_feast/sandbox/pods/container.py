@@ -50,6 +50,7 @@ class ContainerRun:
         self._container = container
         self._attempt = attempt
         self._process: Process | None = None
+        self.environment: dict[str, str] = {}
         self.name: str = container["name"]
         kind = "initContainers" if self.name in worker.status.inits else "containers"
         self.field_path = f"spec.{kind}{{{self.name}}}"
@@ -69,6 +70,7 @@ class ContainerRun:
     async def run(self) -> int:
         image = await self._pull()
         spec = await self._configure(image)
+        self.environment = dict(spec.env)
         self._normal("Created", "Container created")
         path = self._worker.plan.log_file(self._container, self._attempt)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.store import encode
 from airflow_provider_feast.sandbox.web import control, reading, writing
 from airflow_provider_feast.sandbox.web.podapi import serve_log
+from airflow_provider_feast.sandbox.web.podexec import serve_exec
 from airflow_provider_feast.sandbox.web.route import Target, resolve
 
 _BODY_LIMIT = 8 * 1024 * 1024
@@ -99,6 +100,8 @@ class HttpApi:
         self._cluster.authorizer.require(user, _attributes(target))
         if target.subresource == "log":
             return await serve_log(self._cluster, target, call.request, query)
+        if target.subresource == "exec":
+            return await serve_exec(self._cluster, target, call.request)
         if target.verb == "watch":
             return await self._watch(call.request, target, query)
         if target.verb in {"get", "list"}:

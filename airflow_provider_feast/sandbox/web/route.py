@@ -58,6 +58,8 @@ def resolve(registry: Registry, method: str, path: str, query: dict[str, str]) -
     verb = _verb(method, name, query)
     if sub:
         _check_subresource(resource, sub)
+        if sub == "exec":
+            verb = "create"  # also of a GET, which is how a WebSocket begins
     elif verb not in resource.verbs:
         raise status.method_not_allowed()
     return Target(resource, namespace, name, sub, verb)
@@ -95,9 +97,9 @@ def _verb(method: str, name: str, query: dict[str, str]) -> str:
     return verbs[method]
 
 
-_SUBRESOURCES = {"pods": {"log", "eviction"}, "serviceaccounts": {"token"}}
+_SUBRESOURCES = {"pods": {"log", "eviction", "exec"}, "serviceaccounts": {"token"}}
 _KNOWN_ELSEWHERE = frozenset(
-    {"exec", "attach", "portforward", "proxy", "binding", "ephemeralcontainers", "resize", "scale"}
+    {"attach", "portforward", "proxy", "binding", "ephemeralcontainers", "resize", "scale"}
 )
 
 
