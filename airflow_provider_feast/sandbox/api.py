@@ -195,16 +195,25 @@ class Api:
         return after if options.dry_run else self.commit(resource, before, after)
 
     def commit(self, resource: Resource, before: Obj, after: Obj) -> Obj:
-        """Store a new version; count the generation; finish a deletion whose finalizers are gone."""
+        """Store a new version; count the generation (a binding is none); finish a deletion whose finalizers are gone."""
         meta = after["metadata"]
         if not meta.get("finalizers"):
             meta.pop("finalizers", None)
         if before == after:
             return before
-        if resource.has_generation and _desired(before) != _desired(after):
+        bound = (
+            resource == resources.PODS
+            and not before["spec"].get("nodeName")
+            and after["spec"].get("nodeName")
+        )
+        if resource.has_generation and not bound and _desired(before) != _desired(after):
             meta["generation"] = before["metadata"].get("generation", 0) + 1
         if meta.get("deletionTimestamp") and not _held(resource, after):
-            return self.store.remove(resource.key, after)
+            # The last event shows the finalizers whose removal ended the object, as a cluster's does.
+            held = before["metadata"].get("finalizers")
+            return self.store.remove(
+                resource.key, {**after, "metadata": meta | ({"finalizers": held} if held else {})}
+            )
         return self.store.put(resource.key, after)
 
 

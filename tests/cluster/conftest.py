@@ -44,3 +44,11 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 def jobs(cluster: Cluster, namespace: str, image: str) -> Jobs:
     """Jobs in the test's own namespace."""
     return Jobs(cluster, namespace, image)
+
+
+@pytest.fixture(autouse=True)
+def _needs_isolation(request: pytest.FixtureRequest) -> None:
+    """Tests marked `isolation` run where the sandbox has namespaces of the kernel, and on every real cluster."""
+    marked = request.node.get_closest_marker("isolation") is not None
+    if marked and not REAL and not request.getfixturevalue("feast_sandbox").isolated:
+        pytest.skip("containers are not isolated here")

@@ -229,3 +229,70 @@ def test_a_bad_token_is_refused_as_recorded(sandbox: Sandbox) -> None:
     path = "/apis/batch/v1/namespaces/feast-http/jobs"
     code, body, _ = Reader(sandbox).request("GET", path, Authorization="Bearer wrong")
     assert (code, body) == (401, EXCHANGES["unauthorized"]["body"])
+
+
+def recorded_watch(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (RECORDINGS / name).read_text().splitlines()]
+
+
+def job_step(event: dict[str, Any]) -> tuple[Any, ...]:
+    """What a watch says about a Job: the change, its counts, its conditions, its deletion."""
+    job, status = event["object"], event["object"].get("status", {})
+    counts = {key: status.get(key) for key in ("active", "ready", "terminating", "succeeded")}
+    pending = len(status.get("uncountedTerminatedPods", {}).get("succeeded", ()))
+    meta = job["metadata"]
+    deleted = bool(meta.get("deletionTimestamp")), tuple(meta.get("finalizers", ()))
+    return event["type"], tuple(counts.items()), pending, tuple(conditions(job)), deleted
+
+
+def pod_step(event: dict[str, Any]) -> tuple[Any, ...]:
+    pod, status = event["object"], event["object"]["status"]
+    marks = tuple((c["type"], c["status"], c.get("reason")) for c in status.get("conditions", ()))
+    states = tuple(state(found)[:3] for found in status.get("containerStatuses", ()))
+    meta = pod["metadata"]
+    deleted = bool(meta.get("deletionTimestamp")), tuple(meta.get("finalizers", ()))
+    placed = "nodeName" in pod["spec"]
+    return event["type"], meta["generation"], status["phase"], marks, states, deleted, placed
+
+
+def without_repeats(steps: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [step for at, step in enumerate(steps) if at == 0 or step != steps[at - 1]]
+
+
+def test_a_watch_tells_the_life_of_a_job_as_recorded(sandbox: Sandbox) -> None:
+    jobs, pods = recorded_watch("watch_jobs.jsonl"), recorded_watch("watch_pods.jsonl")
+    body = manifest(jobs[0]["object"])
+    api = config.new_client_from_config(str(sandbox.kubeconfig))
+    batch, core = client.BatchV1Api(api), client.CoreV1Api(api)
+    name = body["metadata"]["name"]
+    begin = core.list_namespaced_pod(NAMESPACE).metadata.resource_version
+    batch.create_namespaced_job(NAMESPACE, body)
+
+    def follow(lister: Any, selector: str, until: Any) -> list[dict[str, Any]]:
+        seen = []
+        stream = watch.Watch().stream(
+            lister, NAMESPACE, resource_version=begin, timeout_seconds=20, label_selector=selector
+        )
+        for event in stream:
+            seen.append({"type": event["type"], "object": event["raw_object"]})
+            if until(seen[-1]):
+                return seen
+        raise AssertionError(f"the last event did not come; seen: {[job_step(event) for event in seen]}")
+
+    def complete(event: dict[str, Any]) -> bool:
+        found = event["object"].get("status", {}).get("conditions", ())
+        return any(c["type"] == "Complete" for c in found)
+
+    def gone(event: dict[str, Any]) -> bool:
+        return bool(event["type"] == "DELETED")
+
+    follow(batch.list_namespaced_job, "", lambda e: e["object"]["metadata"]["name"] == name and complete(e))
+    batch.delete_namespaced_job(name, NAMESPACE, propagation_policy="Foreground")
+    seen_pods = follow(core.list_namespaced_pod, f"job-name={name}", gone)
+    seen_jobs = follow(
+        batch.list_namespaced_job, "", lambda e: e["object"]["metadata"]["name"] == name and gone(e)
+    )
+    mine = [event for event in seen_jobs if event["object"]["metadata"]["name"] == name]
+    assert without_repeats([*map(pod_step, seen_pods)]) == without_repeats([*map(pod_step, pods)])
+    assert without_repeats([*map(job_step, mine)]) == without_repeats([*map(job_step, jobs)])
+    api.close()

@@ -5,7 +5,7 @@ from typing import Any
 from airflow_provider_feast.sandbox import clock, resources
 from airflow_provider_feast.sandbox.api import Api
 from airflow_provider_feast.sandbox.images import image_id
-from airflow_provider_feast.sandbox.shapes import Obj
+from airflow_provider_feast.sandbox.shapes import Obj, clone
 
 HOST_IP = "127.0.0.1"
 _ORDER = (
@@ -121,8 +121,8 @@ class PodStatus:
         status["startTime"] = self.start_time
         status["resources"] = {}
         if self.inits:
-            status["initContainerStatuses"] = list(self.inits.values())
-        status["containerStatuses"] = list(self.mains.values())
+            status["initContainerStatuses"] = clone(list(self.inits.values()))
+        status["containerStatuses"] = clone(list(self.mains.values()))
         self._conditions(status, generation)
 
     def _conditions(self, status: Obj, generation: int) -> None:
