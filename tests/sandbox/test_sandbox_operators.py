@@ -19,6 +19,7 @@ from kubernetes import client, config
 from kubernetes.client import models as k8s
 
 from airflow_provider_feast.sandbox import Sandbox
+from airflow_provider_feast.sandbox.pods import isolation
 
 IMAGE = "feast-sandbox:local"
 PERL = ["perl", "-Mbignum=bpi", "-wle", "print bpi(50)"]
@@ -225,6 +226,7 @@ def test_the_example_pod_of_a_private_image_runs(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.isolation
+@pytest.mark.skipif(not isolation.available(), reason="the kernel permits no user and mount namespaces here")
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_the_example_pod_returns_a_value(sandbox: Sandbox, deferrable: bool) -> None:
     operator = KubernetesPodOperator(
