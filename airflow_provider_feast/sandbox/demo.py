@@ -89,11 +89,11 @@ def _environment(world: World, home: Path) -> dict[str, str]:
     for old in (dags, home / "airflow"):  # the cluster is new each time, so is Airflow
         shutil.rmtree(old, ignore_errors=True)
     dags.mkdir(parents=True)
-    example = next(
-        path / "feast_quickstart.py"
-        for path in (_ROOT.parent / "example_dags", _ROOT / "example_dags")
-        if (path / "feast_quickstart.py").exists()
-    )
+    example = _ROOT.parent / "example_dags" / "feast_quickstart.py"
+    if not example.exists():
+        raise DemoError(
+            f"{example} does not exist: run the demo in a checkout of the repository, with `make demo`"
+        )
     shutil.copy(example, dags)
     return {
         **{key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")},
