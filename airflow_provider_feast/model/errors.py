@@ -203,6 +203,12 @@ class JobDeletedError(FeastTransientError):
     kind = "job_deleted"
 
 
+class RegistryLockedError(FeastTransientError):
+    """Other Jobs wrote the same registry for as long as this one was to wait."""
+
+    kind = "registry_locked"
+
+
 class InterruptedCommandError(FeastTransientError):
     """The command was asked to stop (SIGTERM) before it had finished."""
 

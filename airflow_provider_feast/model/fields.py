@@ -129,9 +129,26 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "concurrency",
         "Registry writers",
-        "Who may write at once: one per `registry` (files), per `view` (SQL), or `none` (no lock). "
-        "Written on each Job; this version takes no lock.",
+        "Who may write at once: one per `registry` (files), per `view` (SQL), or `none` (no lock). Default registry.",
         choices=("registry", "view", "none"),
+    ),
+    Field(
+        "lock_name",
+        "Lock: Lease",
+        "Lease that guards the registry; the same for all connections to it. Default feast-<feature store>.",
+    ),
+    Field("lock_namespace", "Lock: namespace", "Namespace of that Lease. Default: that of the Jobs."),
+    Field(
+        "lock_timeout_seconds",
+        "Lock timeout (s)",
+        "How long a Job waits for other writers of its registry. Default 21600.",
+        "integer",
+    ),
+    Field(
+        "api_outage_tolerance_seconds",
+        "API outage (s)",
+        "How long the Kubernetes API may be away before a task gives up. Default 600.",
+        "integer",
     ),
     Field("deployment_id", "Airflow deployment", "Tells two Airflows apart that share a namespace."),
     Field("pod_options", "Pod options", "JSON object of KubernetesJobOperator keywords.", "json"),

@@ -70,6 +70,10 @@ class FeastSettings(NamedTuple):
     command_mode: str = "runner"
     fast_start: bool = True
     concurrency: str = "registry"
+    lock_name: str = ""
+    lock_namespace: str = ""
+    lock_timeout_seconds: int = 6 * 3600
+    api_outage_tolerance_seconds: int = 600
     deployment_id: str = ""
     pod_options: Mapping[str, Any] = {}
     job_overrides: Mapping[str, Any] = {}
@@ -152,7 +156,7 @@ def check_settings(settings: FeastSettings) -> FeastSettings:
 
     :raises FeastDagError: naming the field and the cure.
     """
-    for name in ("namespace", "service_account", "ca_bundle_config_map"):
+    for name in ("namespace", "service_account", "ca_bundle_config_map", "lock_name", "lock_namespace"):
         if value := getattr(settings, name):
             check_object_name(value, name)
     check_key(settings.ca_bundle_key, "ca_bundle_key")
@@ -181,7 +185,7 @@ def check_settings(settings: FeastSettings) -> FeastSettings:
 
 _LISTS = frozenset({"image_pull_secrets", "env_from"})
 _LARGEST = 2**31 - 1
-_POSITIVE = frozenset({"deadline_seconds", "startup_timeout_seconds", "run_as_user"})
+_POSITIVE = frozenset({"deadline_seconds", "startup_timeout_seconds", "lock_timeout_seconds", "run_as_user"})
 
 
 def _read(field: Field, value: Any) -> Any:
