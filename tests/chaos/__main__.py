@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import queue
 import secrets
 import sys
@@ -27,8 +26,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", help="play the schedule of one seed, e.g. 1.17")
     parser.add_argument("--lanes", type=int, default=2, help="how many Airflows play side by side")
     parser.add_argument("--standalone", type=int, help="how many on a whole `airflow standalone`")
-    parser.add_argument("--mutation", default="", help="break a safeguard first: no-adoption, no-lock, no-uid")
-    parser.add_argument("--keep", action="store_true", help="leave the directories of Airflow and the sandbox")
+    parser.add_argument(
+        "--mutation", default="", help="break a safeguard first: no-adoption, no-lock, no-uid"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the directories of Airflow and the sandbox"
+    )
     return parser.parse_args()
 
 
@@ -128,5 +131,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), "tests"]))
     sys.exit(main())

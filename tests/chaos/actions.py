@@ -140,9 +140,7 @@ class Actions:
         if job is None:
             return
         try:
-            self._stage.person.delete_namespaced_job(
-                job.name, job.namespace, propagation_policy="Foreground"
-            )
+            self._stage.person.delete_namespaced_job(job.name, job.namespace, propagation_policy="Foreground")
             self._scene.say(f"a person deleted {job.name}")
         except ApiException as error:
             self._scene.say(f"delete {job.name}: {error.status}")

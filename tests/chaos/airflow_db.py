@@ -15,7 +15,9 @@ from chaos.history import instant
 from chaos.judge import TaskRow
 
 _CLEAR, _SET = "post_clear_task_instances", "patch_task_instance"
-_TASK = "select state, try_number, pid, trigger_id from task_instance where dag_id=? and run_id=? and task_id=?"
+_TASK = (
+    "select state, try_number, pid, trigger_id from task_instance where dag_id=? and run_id=? and task_id=?"
+)
 
 
 @dataclass(frozen=True)

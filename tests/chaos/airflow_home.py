@@ -14,11 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from chaos.api_server import AuditedSandbox
+from chaos.api_server import AuditedSandbox, python_path
 
 T = TypeVar("T")
 HERE = Path(__file__).parent
-TESTS = HERE.parent
 
 HEARTBEAT_TIMEOUT = 5
 """Seconds after which Airflow takes a worker, a triggerer or a scheduler for dead; its own defaults are minutes."""
@@ -76,12 +75,11 @@ def environment(home: Path, kubeconfig: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "KUBECONFIG"))}
     api, worker_logs, trigger_logs = free_ports(3)
     url = f"http://localhost:{api}"
-    path = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **kept,
         **SHORT_HEARTBEATS,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONPATH": python_path(),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -110,4 +108,6 @@ def prepare(home: Path, variables: dict[str, str]) -> None:
         for command in (["db", "migrate"], ["dags", "reserialize"]):
             run: Any = subprocess.run(["airflow", *command], env=variables, stdout=output, stderr=output)
             if run.returncode:
-                raise RuntimeError(f"airflow {' '.join(command)}: {(home / 'prepare.log').read_text()[-2000:]}")
+                raise RuntimeError(
+                    f"airflow {' '.join(command)}: {(home / 'prepare.log').read_text()[-2000:]}"
+                )

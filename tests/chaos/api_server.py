@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from contextvars import ContextVar
@@ -24,6 +25,12 @@ from airflow_provider_feast.sandbox.store import Change
 RECORDED = ("jobs", "pods", "leases")
 CONTROLLERS = "system:controllers"
 _current: ContextVar[FullEntry | None] = ContextVar("request", default=None)
+
+
+def python_path() -> str:
+    """PYTHONPATH for processes of this suite: they import it."""
+    tests = str(Path(__file__).parent.parent)
+    return os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 class FullEntry(Entry):
@@ -109,7 +116,11 @@ class AuditedSandbox(Sandbox):
         command = [sys.executable, "-m", "chaos.api_server", str(self.directory), str(self._time_scale)]
         with (self.directory / "messages.log").open("wb") as messages:
             self._process = subprocess.Popen(
-                [*command, *specs], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=messages
+                [*command, *specs],
+                env={**os.environ, "PYTHONPATH": python_path()},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=messages,
             )
         line = self._process.stdout.readline() if self._process.stdout else b""
         if not line:

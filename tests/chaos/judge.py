@@ -129,7 +129,9 @@ def wrong_verdict(case: Case, task: TaskRow, jobs: Sequence[Job]) -> Iterator[Fi
 def killed_without_cause(task: TaskRow, jobs: Iterable[Job]) -> Iterator[Finding]:
     """A Job at work is deleted by Airflow only after a person cleared the task or set its state."""
     for job in jobs:
-        at_work = job.resumed is not None and job.deleting is not None and job.deleting < (job.ended or job.idle)
+        at_work = (
+            job.resumed is not None and job.deleting is not None and job.deleting < (job.ended or job.idle)
+        )
         if not at_work or job.deleted_by != PROVIDER or job.deleting is None:
             continue
         if not any(job.created <= act <= job.deleting for act in task.acts):
@@ -158,4 +160,6 @@ def log_faults(task: str, lines: Iterable[str], *, complete: bool) -> Iterator[F
             yield Finding(LOSSES, f"log of task {task}: the lines of {run} are out of order: {numbers}")
     if complete and not any(max(numbers) == lengths[run] for run, numbers in runs.items()):
         reached = {run: max(numbers) for run, numbers in runs.items()}
-        yield Finding(LOSSES, f"log of task {task}: no run is there to its end ({reached or 'no lines at all'})")
+        yield Finding(
+            LOSSES, f"log of task {task}: no run is there to its end ({reached or 'no lines at all'})"
+        )

@@ -99,6 +99,7 @@ class Zygote:
         pid: int = self._read()["pid"]
         return pid
 
+
 class Commands:
     """Starts parts by their commands, as a process manager beside `airflow standalone` would."""
 

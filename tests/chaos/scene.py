@@ -81,7 +81,11 @@ def _concluding(scene: Scene, task: str) -> bool:
 
 def _retried(scene: Scene, task: str) -> bool:
     instance = scene.instance(task)
-    return instance.try_number > scene.tries.get(task, 0) and instance.state in ("running", "deferred", *FINISHED)
+    return instance.try_number > scene.tries.get(task, 0) and instance.state in (
+        "running",
+        "deferred",
+        *FINISHED,
+    )
 
 
 def _fault_hit(scene: Scene, _: str) -> bool:

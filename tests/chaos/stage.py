@@ -105,9 +105,7 @@ class Stage:
 
 def _spawn(command: list[str], variables: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
-        return subprocess.Popen(
-            command, env=variables, stdout=output, stderr=output, start_new_session=True
-        )
+        return subprocess.Popen(command, env=variables, stdout=output, stderr=output, start_new_session=True)
 
 
 def _clients(sandbox: AuditedSandbox) -> tuple[client.CoreV1Api, client.BatchV1Api]:
