@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from chaos.api_server import AuditedSandbox, python_path
 
@@ -106,7 +106,9 @@ def prepare(home: Path, variables: dict[str, str]) -> None:
     shutil.copy(HERE / "chaos_dags.py", home / "dags")
     with (home / "prepare.log").open("wb") as output:
         for command in (["db", "migrate"], ["dags", "reserialize"]):
-            run: Any = subprocess.run(["airflow", *command], env=variables, stdout=output, stderr=output)
+            run = subprocess.run(
+                ["airflow", *command], check=False, env=variables, stdout=output, stderr=output
+            )
             if run.returncode:
                 raise RuntimeError(
                     f"airflow {' '.join(command)}: {(home / 'prepare.log').read_text()[-2000:]}"

@@ -1,4 +1,4 @@
-"""The DAGs of the chaos suite; copied into the DAG folder of its Airflow. A run's conf says how long its commands take."""
+"""The DAGs of the chaos suite, for its Airflow's DAG folder. A run's conf says how long its commands take."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -86,7 +87,9 @@ class History:
 
     def of(self, namespace: str, task: str = "") -> list[Job]:
         """The Jobs of a namespace (of one task), oldest first."""
-        found = [job for job in self.jobs.values() if job.namespace == namespace and task in ("", job.task)]
+        found = [
+            job for job in list(self.jobs.values()) if job.namespace == namespace and task in ("", job.task)
+        ]
         return sorted(found, key=lambda job: job.created)
 
     def feed(self, lines: Iterable[str]) -> None:
@@ -144,14 +147,15 @@ class AuditLog:
 
     def __init__(self, path: Path) -> None:
         self.history = History()
-        self._path, self._offset = path, 0
+        self._path, self._offset, self._lock = path, 0, threading.Lock()
 
     def read(self) -> History:
         """Take what is new; the history so far."""
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        self.history.feed(whole.decode().splitlines())
+        with self._lock:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+            whole = data[: data.rfind(b"\n") + 1]
+            self._offset += len(whole)
+            self.history.feed(whole.decode().splitlines())
         return self.history

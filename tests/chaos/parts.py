@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -138,12 +139,14 @@ class Parts:
         self.current: dict[str, int] = dict(found or {})
         self.frozen: list[int] = []
         self._sessions: set[int] = set()
+        self._lock = threading.Lock()
 
     def start(self, part: str) -> int:
         """Start a part, beside one that may still be there."""
-        pid = self._starter.start(part)
-        self.current[part] = pid
-        self._sessions.add(pid)
+        with self._lock:
+            pid = self._starter.start(part)
+            self.current[part] = pid
+            self._sessions.add(pid)
         return pid
 
     def kill(self, part: str, *, everything: bool = False) -> int:
@@ -161,8 +164,8 @@ class Parts:
 
     def thaw(self) -> None:
         """Let all that is frozen go on."""
-        send(signal.SIGCONT, *self.frozen)
-        self.frozen = []
+        pids, self.frozen = self.frozen, []
+        send(signal.SIGCONT, *pids)
 
     def tidy(self) -> None:
         """Kill what is left of former parts; start what is missing."""

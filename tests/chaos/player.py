@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -41,8 +42,10 @@ def play(stage: Stage, schedule: Schedule) -> Result:
     scene = _open(stage, schedule)
     actions = Actions(scene)
     try:
-        for step in schedule.steps:
-            _take(scene, actions, step)
+        with ThreadPoolExecutor(len(schedule.tracks)) as pool:
+            list(pool.map(lambda track: _follow(scene, actions, track), schedule.tracks))
+        if schedule.marked:
+            _take(scene, actions, Step("settled", 0.2, f"mark-{schedule.marked}", scene.tasks[0]))
         stage.parts.thaw()
         ended = _ends(scene)
         stage.sandbox.clear_faults()
@@ -64,6 +67,11 @@ def _open(stage: Stage, schedule: Schedule) -> Scene:
     since = datetime.now(UTC)
     run = stage.airflow.trigger(schedule.dag, {**schedule.conf, "namespace": namespace})
     return Scene(stage, namespace, schedule.dag, run, TASKS[schedule.dag], since)
+
+
+def _follow(scene: Scene, actions: Actions, track: tuple[Step, ...]) -> None:
+    for step in track:
+        _take(scene, actions, step)
 
 
 def _take(scene: Scene, actions: Actions, step: Step) -> None:

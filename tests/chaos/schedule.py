@@ -40,15 +40,20 @@ class Schedule:
     :param seed: what it was made from.
     :param dag: a DAG of ``chaos_dags.py``.
     :param conf: the run's conf: how many lines a command prints, the pause after each, its exit code.
-    :param steps: what happens, in this order.
-    :param marked: the state that a person sets in the end, or "".
+    :param tracks: what happens: the steps of a track in their order, the tracks side by side.
+    :param marked: the state that a person sets after all of that, or "".
     """
 
     seed: str
     dag: str
     conf: dict[str, Any]
-    steps: tuple[Step, ...]
+    tracks: tuple[tuple[Step, ...], ...]
     marked: str = ""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of all tracks."""
+        return tuple(step for track in self.tracks for step in track)
 
     @property
     def expected(self) -> str:
@@ -57,7 +62,8 @@ class Schedule:
 
     def __str__(self) -> str:
         conf = " ".join(f"{key}={value}" for key, value in self.conf.items())
-        return f"{self.dag} ({conf}): " + "; ".join(map(str, self.steps))
+        tracks = " | ".join("; ".join(map(str, track)) for track in self.tracks)
+        return f"{self.dag} ({conf}): {tracks}" + (f"; then mark {self.marked}" if self.marked else "")
 
 
 TASKS = {"waits": ("waits",), "defers": ("defers",), "both": ("waits", "defers"), "fails": ("defers",)}
@@ -219,15 +225,9 @@ def _noise(dice: _Dice, task: str) -> Step:
         ("pod", "delete-job", {}),
     ]
     moments, action, options = roll.choice(kinds)
+    if task == "waits":
+        moments = " ".join(moment for moment in moments.split() if moment != "deferred")
     return dice.step(moments, action, task, **options)
-
-
-def _mixed(dice: _Dice, motif: list[Step], noise: list[Step]) -> tuple[Step, ...]:
-    """The motif's steps in their order, noise in between."""
-    steps = list(motif)
-    for step in noise:
-        steps.insert(dice.random.randint(0, len(steps)), step)
-    return tuple(steps)
 
 
 def make(seed: str) -> Schedule:
@@ -236,17 +236,16 @@ def make(seed: str) -> Schedule:
     roll = dice.random
     dag = roll.choices(["waits", "defers", "both", "fails"], [4, 4, 4, 1])[0]
     task = roll.choice(TASKS[dag])
-    motif = roll.choice(WAITING if task == "waits" else DEFERRING)(dice, task)
-    noise = [_noise(dice, roll.choice(TASKS[dag])) for _ in range(roll.choice([0, 0, 1, 1, 2, 3]))]
+    tracks = [roll.choice(WAITING if task == "waits" else DEFERRING)(dice, task)]
     if dag == "both":
         other = next(name for name in TASKS[dag] if name != task)
-        noise += (_kill_worker if other == "waits" else _kill_triggerer)(dice, other)[:1]
+        tracks.append((_kill_worker if other == "waits" else _kill_triggerer)(dice, other))
+    noise = [_noise(dice, roll.choice(TASKS[dag])) for _ in range(roll.choice([0, 0, 1, 1, 2, 3]))]
+    tracks += [[step] for step in noise]
     conf = {"lines": roll.randint(35, 50), "pause": 0.1, "exit": roll.choice([1, 2]) if dag == "fails" else 0}
-    steps, marked = _mixed(dice, motif, noise), ""
-    if dag in ("waits", "defers") and roll.random() < 0.15:
-        marked = roll.choice(["failed", "success"])
-        steps = (*steps, dice.step("settled", f"mark-{marked}", task))
-    return Schedule(seed, dag, conf, steps, marked)
+    one_task = dag in ("waits", "defers")
+    marked = roll.choice(["failed", "success"]) if one_task and roll.random() < 0.15 else ""
+    return Schedule(seed, dag, conf, tuple(map(tuple, tracks)), marked)
 
 
 def make_standalone(seed: str) -> Schedule:
@@ -258,9 +257,9 @@ def make_standalone(seed: str) -> Schedule:
     everything = dice.random.random() < 0.5
     scheduler = dice.step(moments, "kill-scheduler", "defers", everything=everything)
     order = [worker, scheduler, triggerer] if moments != "deferred" else [worker, triggerer, scheduler]
-    noise = [_noise(dice, "defers")] if dice.random.random() < 0.5 else []
+    noise = [(_noise(dice, "defers"),)] if dice.random.random() < 0.5 else []
     conf = {"lines": dice.random.randint(28, 34), "pause": 0.5, "exit": 0}
-    return Schedule(seed, "defers", conf, _mixed(dice, order, noise))
+    return Schedule(seed, "defers", conf, (tuple(order), *noise))
 
 
 def seeds(seed: int, count: int) -> list[str]:
