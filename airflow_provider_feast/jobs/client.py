@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+import contextvars
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from kubernetes_asyncio.client import ApiClient, Configuration
+from kubernetes_asyncio.client import Configuration
 
 T = TypeVar("T")
 
@@ -48,21 +49,34 @@ def async_configuration(sync: Any) -> Configuration:
     return configuration
 
 
-@asynccontextmanager
-async def async_client(sync: Any) -> AsyncIterator[ApiClient]:
-    """An asynchronous ``ApiClient`` beside a synchronous one's configuration."""
-    client = ApiClient(configuration=async_configuration(sync))
-    try:
-        yield client
-    finally:
-        await client.close()
+def in_thread(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in an event loop of its own thread and wait for it.
+
+    The main thread only waits, so a signal handler (a kill, a timeout) can interrupt it at any moment, which it must
+    not do to an event loop; a loop that runs already (a notebook) does not matter either. Whatever interrupts the wait
+    cancels the coroutine first.
+    """
+    loop = asyncio.new_event_loop()
+    with ThreadPoolExecutor(1, "feast-wait") as pool, _cancelling(loop):
+        return pool.submit(contextvars.copy_context().run, _run, loop, coroutine).result()
 
 
-def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine from synchronous code, also where an event loop is running (a notebook)."""
+@contextmanager
+def _cancelling(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Cancel all that runs in a loop when its waiter is interrupted."""
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
+        yield
+    except BaseException:
+        with suppress(RuntimeError):  # the loop has just ended by itself
+            loop.call_soon_threadsafe(_cancel_all, loop)
+        raise
+
+
+def _run(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(coroutine)
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from airflow_provider_feast import __version__
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import MATERIALIZE, FeastCommand
+from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.security import (
     container_security_context,
     pod_security_context,
@@ -43,7 +44,7 @@ class JobPlan(NamedTuple):
 
     :param name: the Job's name.
     :param key: the task it belongs to.
-    :param epoch: which clearing of the task this is.
+    :param epoch: see :func:`~airflow_provider_feast.model.naming.epoch_of`.
     :param try_number: the task's try, for people who read the Job.
     :param command: what Feast shall do.
     :param settings: the feature store's settings with the operator's overrides.
@@ -52,11 +53,12 @@ class JobPlan(NamedTuple):
     :param config_digest: what tells one configuration from another, or "".
     :param allow_empty: whether a materialization of no feature view is a success.
     :param window: the window as text, or "".
+    :param lock: the lock it must hold, or ``None``.
     """
 
     name: str
     key: naming.TaskKey
-    epoch: int
+    epoch: str
     try_number: int
     command: FeastCommand
     settings: FeastSettings
@@ -65,6 +67,7 @@ class JobPlan(NamedTuple):
     config_digest: str = ""
     allow_empty: bool = False
     window: str = ""
+    lock: LockRequest | None = None
 
 
 def build_job(plan: JobPlan) -> dict[str, Any]:
@@ -123,7 +126,8 @@ def _annotations(plan: JobPlan) -> dict[str, str]:
         naming.A_VERSION: __version__,
         naming.A_WINDOW: plan.window,
         naming.A_SECURITY: plan.settings.security_profile,
-        naming.A_CONCURRENCY: plan.settings.concurrency,
+        naming.A_LOCK: f"{plan.lock.namespace}/{plan.lock.name}" if plan.lock else "",
+        naming.A_LOCK_VIEWS: ",".join(plan.lock.views) if plan.lock else "",
     }
     return {key: value for key, value in found.items() if value}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from job_plans import IMAGE
 
-from airflow_provider_feast.jobs import task
+from airflow_provider_feast.jobs import killing, task
 from airflow_provider_feast.jobs.task import TaskRun
 from airflow_provider_feast.model.errors import (
     FeastConfigurationError,
@@ -205,8 +206,8 @@ def test_an_event_that_is_no_verdict_fails_loudly(
 @pytest.mark.parametrize(
     ("deadline", "timeout"),
     [
-        (21600, timedelta(seconds=21600 + 600 + 900)),
-        (86400, timedelta(seconds=86400 + 600 + 900)),
+        (21600, timedelta(seconds=21600 + 600 + 21600 + 900)),
+        (86400, timedelta(seconds=86400 + 600 + 21600 + 900)),
         (None, None),
     ],
 )
@@ -237,14 +238,78 @@ def test_airflows_timeout_shortens_the_jobs_deadline_since_nothing_else_ends_a_d
     assert run.settings.deadline_seconds == seconds
 
 
-def test_killing_a_task_deletes_its_job_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    hook = Hook()
+RUNNING = {**a_job(), "status": {"active": 1}}
+
+
+@pytest.mark.parametrize(
+    ("state", "deletes"),
+    [
+        ("failed", True),
+        ("success", True),
+        ("restarting", True),
+        ("removed", True),
+        (None, True),
+        ("running", False),
+        ("queued", False),
+        ("scheduled", False),
+        ("deferred", False),
+        ("up_for_retry", False),
+        ("up_for_reschedule", False),
+    ],
+)
+def test_a_killed_worker_deletes_the_job_only_if_the_task_has_no_more_use_for_it(
+    monkeypatch: pytest.MonkeyPatch, state: str | None, deletes: bool
+) -> None:
+    hook = Hook(RUNNING)
     run, _ = make_run(monkeypatch, hook)
+    run._job = RUNNING
+    monkeypatch.setattr(task, "task_state", lambda ti: state)
+    run.kill()
+    assert hook.deleted == (["uid-1"] if deletes else [])
+
+
+def test_a_state_that_cannot_be_known_in_time_keeps_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook, answer = Hook(RUNNING), threading.Event()
+    run, _ = make_run(monkeypatch, hook)
+    run._job = RUNNING
+    monkeypatch.setattr(killing, "LOOKUP_SECONDS", 0.05)
+    monkeypatch.setattr(task, "task_state", lambda ti: "failed" if answer.wait(30) else None)
+    run.kill()
+    answer.set()
+    assert hook.deleted == []
+
+
+def test_a_state_that_cannot_be_asked_for_keeps_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = Hook(RUNNING)
+    run, _ = make_run(monkeypatch, hook)
+    run._job = RUNNING
+
+    def fail(ti: Any) -> str:
+        raise OSError("no channel")
+
+    monkeypatch.setattr(task, "task_state", fail)
     run.kill()
     assert hook.deleted == []
-    run._job = a_job()
+
+
+def test_a_finished_job_stays_as_a_record_when_its_task_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = Hook(a_job())
+    run, _ = make_run(monkeypatch, hook)
+    run._job = RUNNING
+    monkeypatch.setattr(task, "task_state", lambda ti: "failed")
     run.kill()
-    assert hook.deleted == ["uid-1"]
+    assert hook.deleted == []
+
+
+def test_a_late_kill_of_an_older_try_does_not_touch_a_later_job_of_the_same_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook = Hook({**RUNNING, "metadata": {**RUNNING["metadata"], "uid": "uid-2"}})
+    run, _ = make_run(monkeypatch, hook)
+    run._job = RUNNING
+    monkeypatch.setattr(task, "task_state", lambda ti: "failed")
+    run.kill()
+    assert hook.deleted == []
 
 
 # --- teardown's confirmation ---------------------------------------------------------------------
