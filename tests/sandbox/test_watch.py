@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-from airflow_provider_feast.jobs.client import async_client
-from airflow_provider_feast.jobs.watch import JobWatch, WatchOptions
+from airflow_provider_feast.jobs.async_api import AsyncApi
+from airflow_provider_feast.jobs.client import async_configuration
+from airflow_provider_feast.jobs.stream import Streams
+from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
 from airflow_provider_feast.model.errors import ApiUnavailableError, ForbiddenError
 from airflow_provider_feast.model.outcome import JobState, Outcome
 from airflow_provider_feast.sandbox import Sandbox
@@ -51,17 +53,20 @@ class Waiting:
     ) -> Outcome | None:
         """Wait as a worker or a trigger does."""
 
-        def say(line: str) -> None:
-            self.lines.append(line)
-            self.on_line(line)
+        def say(text: str, at: str = "") -> None:
+            self.lines.append(text)
+            self.on_line(text)
+
+        async def connect() -> Any:
+            return async_configuration(self.api.configuration)
 
         async def wait() -> Outcome | None:
-            metadata = job["metadata"]
-            async with async_client(self.api.configuration) as asynchronous:
-                watch = JobWatch(
-                    asynchronous, self.namespace, metadata["name"], metadata["uid"], say, options
-                )
-                return await watch.outcome(timeout)
+            target = Target(self.namespace, job["metadata"]["name"], job["metadata"]["uid"])
+            streams = Streams(AsyncApi(connect, options.outage_seconds), linger=0)
+            try:
+                return await JobWatch(streams, target, say, options).outcome(timeout)
+            finally:
+                await streams.close()
 
         return asyncio.run(wait())
 
