@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -221,3 +222,14 @@ def test_the_deadline_of_a_job_is_named(waiting: Waiting) -> None:
     assert outcome is not None
     assert outcome.problem is not None
     assert outcome.problem.kind == "deadline_exceeded"
+
+
+def test_airflows_own_limit_deletes_the_job_and_says_so(waiting: Waiting) -> None:
+    limit = QUICK._replace(deadline_at=time.time() + 1.0, limit_seconds=1.0)
+    outcome = waiting.outcome(waiting.job("import time; time.sleep(600)"), limit, timeout=None)
+    assert outcome is not None
+    assert outcome.problem is not None
+    assert (outcome.state, outcome.problem.kind) == (JobState.FAILED, "deadline_exceeded")
+    assert "execution_timeout of 1 s" in outcome.problem.cause
+    left = client.BatchV1Api(waiting.api).list_namespaced_job(waiting.namespace).items
+    assert all(job.metadata.deletion_timestamp for job in left)
