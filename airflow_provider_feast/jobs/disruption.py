@@ -1,7 +1,8 @@
 """What a node or the scheduler did to a pod: eviction, preemption, loss, shutdown, refusal, a full disk.
 
 Reasons and messages are after the sources of Kubernetes 1.29 to 1.36 (pkg/kubelet: eviction, nodeshutdown,
-preemption, lifecycle; the pod garbage collector; the taint eviction controller), which managed clusters pass on as they are.
+preemption, lifecycle; the pod garbage collector; the taint eviction controller), which
+managed clusters pass on as they are.
 """
 
 from __future__ import annotations

@@ -415,6 +415,36 @@ def test_a_vague_result_of_the_runner_is_read_for_feasts_words() -> None:
     assert failure(pod("p", "Failed", container(ended(1, message)))).kind == "store_unreachable"
 
 
+@pytest.mark.parametrize("what", ["registry", "store"])
+@pytest.mark.parametrize(
+    ("said", "kind", "retryable"),
+    [
+        ("OperationalError: password authentication failed for user", "refused", False),
+        (
+            "ClientError: An error occurred (ExpiredToken): The security token has expired",
+            "unreachable",
+            True,
+        ),
+        ("OperationalError: connection failed: Connection refused", "unreachable", True),
+    ],
+)
+def test_refused_credentials_are_told_from_a_server_that_is_away(
+    what: str, said: str, kind: str, retryable: bool
+) -> None:
+    message = result("failed", kind=f"{what}_unreachable", message=said, exit_code=1)
+    problem = failure(pod("p", "Failed", container(ended(1, message))))
+    assert (problem.kind, problem.retryable) == (f"{what}_{kind}", retryable)
+    assert said in problem.cause
+    assert problem.cause.startswith(f"The {what} ")
+
+
+def test_a_failed_command_tells_its_exit_code_and_its_last_words() -> None:
+    message = result("failed", kind="command_failed", message="KeyError: 'x'", exit_code=1)
+    assert failure(pod("p", "Failed", container(ended(1, message)))).cause == (
+        "Feast failed with exit code 1: KeyError: 'x'."
+    )
+
+
 def test_a_kind_of_a_newer_runner_is_a_failed_command() -> None:
     message = result("failed", kind="from_the_future", message="ValueError: x")
     assert failure(pod("p", "Failed", container(ended(1, message)))).kind == "command_failed"
