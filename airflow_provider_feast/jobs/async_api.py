@@ -98,12 +98,13 @@ class AsyncApi:
         if client is not None:
             await client.close()
 
-    async def _open(self, stale: ApiClient | None) -> ApiClient:
+    async def _open(self, stale: ApiClient | None = None) -> ApiClient:
+        """A client that is not the stale one."""
         async with self._connecting:
-            if self._client is None or self._client is stale:
+            if self._client is not None and self._client is stale:
+                await self.close()
+            if self._client is None:
                 self._client = ApiClient(configuration=await self._connect())
-                if stale is not None:
-                    await stale.close()
             return self._client
 
     async def send(self, group: str, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -114,13 +115,21 @@ class AsyncApi:
         :returns: the raw answer, see :func:`read_body`.
         """
         kwargs = {"_request_timeout": (10, 30), **kwargs, "_preload_content": False}
-        client = self._client or await self._open(None)
-        answer = await getattr(_GROUPS[group](client), method)(*args, **kwargs)
+
+        async def request(client: ApiClient) -> Any:
+            return await getattr(_GROUPS[group](client), method)(*args, **kwargs)
+
+        client = self._client or await self._open()
+        try:
+            answer = await request(client)
+        except RuntimeError:  # its connections were closed as unused in between
+            if client is self._client:
+                raise
+            return await request(await self._open())
         if answer.status != 401:
             return answer
         answer.release()
-        client = await self._open(client)
-        return await getattr(_GROUPS[group](client), method)(*args, **kwargs)
+        return await request(await self._open(stale=client))
 
     async def ask(
         self,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from kubernetes_asyncio.client import Configuration
@@ -56,25 +57,29 @@ def in_thread(coroutine: Coroutine[Any, Any, T]) -> T:
     not do to an event loop; a loop that runs already (a notebook) does not matter either. Whatever interrupts the wait
     cancels the coroutine first.
     """
-    loop = asyncio.new_event_loop()
-    with ThreadPoolExecutor(1, "feast-wait") as pool, _cancelling(loop):
-        return pool.submit(contextvars.copy_context().run, _run, loop, coroutine).result()
-
-
-@contextmanager
-def _cancelling(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Cancel all that runs in a loop when its waiter is interrupted."""
+    loop, outcome = asyncio.new_event_loop(), Future[T]()
+    context = contextvars.copy_context()
+    thread = threading.Thread(
+        target=context.run, args=(_run, loop, coroutine, outcome), name="feast-wait", daemon=True
+    )
     try:
-        yield
+        thread.start()
+        return outcome.result()
     except BaseException:
         with suppress(RuntimeError):  # the loop has just ended by itself
             loop.call_soon_threadsafe(_cancel_all, loop)
         raise
+    finally:
+        if thread.ident is not None:
+            thread.join()
 
 
-def _run(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        return runner.run(coroutine)
+def _run(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], outcome: Future[T]) -> None:
+    try:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            outcome.set_result(runner.run(coroutine))
+    except BaseException as error:  # noqa: BLE001 (raised where the outcome is awaited)
+        outcome.set_exception(error)
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

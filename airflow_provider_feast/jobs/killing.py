@@ -33,11 +33,14 @@ def task_state(ti: Any) -> str | None:
     """A task instance's state in Airflow's database, asked through Airflow's own channel.
 
     :param ti: has ``dag_id``, ``task_id``, ``run_id`` and ``map_index``.
+    :returns: the state; ``None`` also where the operator runs without Airflow (a notebook): no other try follows there.
     """
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    from airflow.sdk.execution_time import task_runner
 
+    if getattr(task_runner, "SUPERVISOR_COMMS", None) is None:
+        return None
     index = -1 if ti.map_index is None else ti.map_index
-    states = RuntimeTaskInstance.get_task_states(
+    states = task_runner.RuntimeTaskInstance.get_task_states(
         dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
     )
     found = states.get(ti.run_id) or {}

@@ -220,8 +220,8 @@ async def _lines(answer: Any) -> AsyncIterator[dict[str, Any]]:
 class Streams:
     """The streams of one cluster in one event loop: each is opened once, whoever needs it, and closed after use.
 
-    :param api: the cluster; closed with the last stream.
-    :param linger: seconds that a stream is kept when nobody uses it.
+    :param api: the cluster; its connections are closed with the last stream that lingered.
+    :param linger: seconds that a stream is kept when nobody uses it; 0 where :meth:`close` is called at the end.
     """
 
     def __init__(self, api: AsyncApi, linger: float = LINGER_SECONDS) -> None:
@@ -270,5 +270,5 @@ class Streams:
             stream.fail(error)
         finally:
             self._open.pop(key, None)
-            if not self._open:
+            if self._linger and not self._open:
                 await self.api.close()
