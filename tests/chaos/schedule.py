@@ -176,7 +176,7 @@ def _scheduler_dies_meanwhile(dice: _Dice, task: str) -> list[Step]:
     everything = dice.random.random() < 0.5
     return [
         dice.step("deferred succeeded", "kill-scheduler", task, everything=everything),
-        dice.step("deferred concluding now", "kill-triggerer", task),
+        dice.step("now", "kill-triggerer", task),
     ]
 
 
