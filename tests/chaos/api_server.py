@@ -19,8 +19,10 @@ from airflow_provider_feast.sandbox import clock, server
 from airflow_provider_feast.sandbox.__main__ import images
 from airflow_provider_feast.sandbox.audit import Audit, Entry
 from airflow_provider_feast.sandbox.cluster import Cluster, Settings
+from airflow_provider_feast.sandbox.faults import Rule
 from airflow_provider_feast.sandbox.handle import Sandbox, SandboxError
 from airflow_provider_feast.sandbox.store import Change
+from airflow_provider_feast.sandbox.web.app import Call, HttpApi
 
 RECORDED = ("jobs", "pods", "leases")
 CONTROLLERS = "system:controllers"
@@ -82,9 +84,21 @@ def _trimmed(obj: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def read_first() -> None:
+    """Have slow requests read before they wait: then they are carried out although their sender has died meanwhile."""
+    disturb = HttpApi._disturb
+
+    async def disturbed(self: HttpApi, rule: Rule, call: Call, entry: Entry) -> None:
+        await call.request.read()
+        await disturb(self, rule, call, entry)
+
+    HttpApi._disturb = disturbed  # type: ignore[method-assign]
+
+
 def main(argv: list[str]) -> None:
     """Serve until standard input closes."""
     directory, scale, *specs = argv
+    read_first()
     settings = Settings(Path(directory), images(specs), float(scale), isolated=False)
 
     def ready(cluster: Cluster, url: str) -> None:

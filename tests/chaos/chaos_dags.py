@@ -29,7 +29,7 @@ class Command(FeastCommandOperator):
             command=["apply"],
             feast_conn_id="feast_chaos",
             namespace=conf % "namespace",
-            env={f"CHAOS_{name.upper()}": conf % name for name in ("lines", "pause", "exit")},
+            env={f"CHAOS_{name.upper()}": conf % name for name in ("lines", "pause", "burst", "exit")},
             log_interval=0.5,
             retries=retries,
             retry_delay=timedelta(seconds=0.1),

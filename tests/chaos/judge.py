@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -150,16 +150,24 @@ def log_faults(task: str, lines: Iterable[str], *, complete: bool) -> Iterator[F
             runs[match[1]].append(int(match[2]))
             lengths[match[1]] = int(match[3])
     for run, numbers in runs.items():
-        doubled = sorted({number for number in numbers if numbers.count(number) > 1})
+        doubled = sorted(number for number, times in Counter(numbers).items() if times > 1)
         missing = sorted(set(range(1, max(numbers) + 1)) - set(numbers))
         if doubled:
-            yield Finding(DOUBLES, f"log of task {task}: lines {doubled} of {run} are there twice")
+            yield Finding(DOUBLES, f"log of task {task}: lines {_short(doubled)} of {run} are there twice")
         if missing:
-            yield Finding(LOSSES, f"log of task {task}: lines {missing} of {run} are missing")
+            yield Finding(LOSSES, f"log of task {task}: lines {_short(missing)} of {run} are missing")
         if not doubled and not missing and numbers != sorted(numbers):
-            yield Finding(LOSSES, f"log of task {task}: the lines of {run} are out of order: {numbers}")
+            yield Finding(
+                LOSSES, f"log of task {task}: the lines of {run} are out of order: {_short(numbers)}"
+            )
     if complete and not any(max(numbers) == lengths[run] for run, numbers in runs.items()):
         reached = {run: max(numbers) for run, numbers in runs.items()}
         yield Finding(
             LOSSES, f"log of task {task}: no run is there to its end ({reached or 'no lines at all'})"
         )
+
+
+def _short(numbers: Sequence[int]) -> str:
+    """Some numbers, and how many more there are."""
+    more = f" … ({len(numbers)} in all)" if len(numbers) > 20 else ""
+    return f"{', '.join(map(str, numbers[:20]))}{more}"

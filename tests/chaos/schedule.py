@@ -39,7 +39,8 @@ class Schedule:
 
     :param seed: what it was made from.
     :param dag: a DAG of ``chaos_dags.py``.
-    :param conf: the run's conf: how many lines a command prints, the pause after each, its exit code.
+    :param conf: the run's conf: how many lines a command prints, the pause after each, how many
+        more it prints in the end without a pause, its exit code.
     :param tracks: what happens: the steps of a track in their order, the tracks side by side.
     :param marked: the state that a person sets after all of that, or "".
     """
@@ -71,9 +72,13 @@ TASKS = {"waits": ("waits",), "defers": ("defers",), "both": ("waits", "defers")
 
 @dataclass
 class _Dice:
-    """Random choices for one schedule."""
+    """Random choices for one schedule.
+
+    :param seconds: how long a command must run at least, so that what happens meets it.
+    """
 
     random: random.Random
+    seconds: int = 4
 
     def step(self, moments: str, action: str, task: str, latest: float = 1.0, **options: Any) -> Step:
         """A step at one of some moments (separated by spaces)."""
@@ -115,14 +120,16 @@ def _create_fails_though_stored(dice: _Dice, task: str) -> list[Step]:
 
 def _worker_freezes(dice: _Dice, task: str) -> list[Step]:
     """Airflow takes it for dead and starts another try; then it wakes up and is told to end."""
+    dice.seconds = 14
     return [
         dice.step("running created pod", "freeze-worker", task),
-        dice.step("retried", "thaw-worker", task, latest=2.0),
-        dice.step("running", dice.worker_kill(), task),
+        dice.step("retried", "thaw-worker", task),
+        dice.step("now", dice.worker_kill(), task, latest=2.0),
     ]
 
 
 def _scheduler_dies(dice: _Dice, task: str) -> list[Step]:
+    dice.seconds = dice.random.choice([4, 10])
     everything = dice.random.random() < 0.5
     return [
         dice.step("running created pod", "kill-scheduler", task, everything=everything),
@@ -136,7 +143,7 @@ def _late_delete(dice: _Dice, task: str) -> list[Step]:
     return [
         Step("pod", 0.3, "fault", task, slow),
         Step("now", 0, "clear", task),
-        Step("fault-hit", 0.1, "kill-worker", task),
+        Step("delete-sent", 0.1, "kill-worker", task),
         Step("now", 0, "delete-job", task),
     ]
 
@@ -157,6 +164,7 @@ def _kill_triggerer(dice: _Dice, task: str) -> list[Step]:
 
 def _triggerer_freezes(dice: _Dice, task: str) -> list[Step]:
     """Another triggerer takes over; then the first one wakes up."""
+    dice.seconds = dice.random.choice([4, 12])
     return [
         dice.step("deferred", "freeze-triggerer", task),
         dice.step("now", "thaw-triggerer", task, latest=9.0),
@@ -242,7 +250,10 @@ def make(seed: str) -> Schedule:
         tracks.append((_kill_worker if other == "waits" else _kill_triggerer)(dice, other))
     noise = [_noise(dice, roll.choice(TASKS[dag])) for _ in range(roll.choice([0, 0, 1, 1, 2, 3]))]
     tracks += [[step] for step in noise]
-    conf = {"lines": roll.randint(35, 50), "pause": 0.1, "exit": roll.choice([1, 2]) if dag == "fails" else 0}
+    lines = roll.randint(10 * dice.seconds - 5, 10 * dice.seconds + 10)
+    burst = roll.choice([0, 0, 0, 200, 2000])
+    code = roll.choice([1, 2]) if dag == "fails" else 0
+    conf = {"lines": lines, "pause": 0.1, "burst": burst, "exit": code}
     one_task = dag in ("waits", "defers")
     marked = roll.choice(["failed", "success"]) if one_task and roll.random() < 0.15 else ""
     return Schedule(seed, dag, conf, tuple(map(tuple, tracks)), marked)
@@ -258,7 +269,7 @@ def make_standalone(seed: str) -> Schedule:
     scheduler = dice.step(moments, "kill-scheduler", "defers", everything=everything)
     order = [worker, scheduler, triggerer] if moments != "deferred" else [worker, triggerer, scheduler]
     noise = [(_noise(dice, "defers"),)] if dice.random.random() < 0.5 else []
-    conf = {"lines": dice.random.randint(28, 34), "pause": 0.5, "exit": 0}
+    conf = {"lines": dice.random.randint(28, 34), "pause": 0.5, "burst": 0, "exit": 0}
     return Schedule(seed, "defers", conf, (tuple(order), *noise))
 
 

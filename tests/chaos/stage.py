@@ -91,6 +91,12 @@ class Stage:
     others: list[subprocess.Popen[bytes]]
     keep: bool = False
 
+    def mutate(self, mutation: str) -> None:
+        """Start all parts anew with a safeguard broken, or with "" as they should be."""
+        self.parts.stop()
+        self.parts.mutate(mutation)
+        self.parts.tidy()
+
     def close(self) -> None:
         """End every process; remove the home unless something is to be looked at."""
         self.parts.stop()
