@@ -89,7 +89,8 @@ class Suite:
             self.results.append(result)
             verdict = "ok" if not result.findings else "FAILED"
             where = " standalone" if standalone else ""
-            print(f"{verdict} {schedule.seed}{where} {result.seconds:.1f} s kills={result.kills} {schedule}")
+            kills = ",".join(f"{part}:{count}" for part, count in sorted(result.kills.items()))
+            print(f"{verdict} {schedule.seed}{where} {result.seconds:.1f} s kills={kills} {schedule}")
             for finding in result.findings:
                 print(f"   {finding.kind}: {finding.what}")
             if result.findings:
@@ -119,13 +120,14 @@ def main() -> int:
     suite, started = Suite(options), time.monotonic()
     suite.run(*_schedules(options))
     counts = Counter(finding.kind for result in suite.results for finding in result.findings)
-    idle = [result.schedule.seed for result in suite.results if not result.kills]
+    idle = [result.schedule.seed for result in suite.results if not result.enough]
     for error in suite.errors:
         print(f"error: {error}")
     if idle:
-        print(f"killed nothing: {', '.join(idle)}")
-    kills = sum(result.kills for result in suite.results)
-    print(f"{time.monotonic() - started:.0f} s, {kills} kills of task runners and triggerers")
+        print(f"killed too little: {', '.join(idle)}")
+    kills: Counter[str] = sum((result.kills for result in suite.results), Counter())
+    parts = ", ".join(f"{count} {part}s" for part, count in sorted(kills.items()))
+    print(f"{time.monotonic() - started:.0f} s; killed {parts}")
     print(f"chaos runs={len(suite.results)} " + " ".join(f"{kind}={counts[kind]}" for kind in KINDS))
     return 1 if counts or suite.errors or idle else 0
 

@@ -12,6 +12,7 @@ from kubernetes.client import ApiException
 from airflow_provider_feast.sandbox.handle import SandboxError
 from chaos.parts import SCHEDULER, TRIGGERER, send, tree
 from chaos.scene import Scene
+from chaos.schedule import WORKER
 
 
 def _supervisor(runner: int) -> int:
@@ -45,16 +46,16 @@ class Actions:
 
     def _kill(self, pids: list[int], what: str) -> None:
         killed = send(signal.SIGKILL, *pids)
-        self._scene.kills += bool(killed)
+        self._scene.kills[what] += bool(killed)
         self._scene.say(f"killed {what} {pids}" if killed else f"no {what} to kill")
 
     def kill_runner(self, task: str) -> None:
         """The process that runs the task's code; its supervisor tells Airflow at once."""
-        self._kill(self._worker(task)[-1:], "task runner")
+        self._kill(self._worker(task)[-1:], WORKER)
 
     def kill_worker(self, task: str) -> None:
         """The task runner and its supervisor: Airflow notices by missing heartbeats."""
-        self._kill(self._worker(task), "worker")
+        self._kill(self._worker(task), WORKER)
 
     def freeze_worker(self, task: str) -> None:
         """Stop it for a while."""
@@ -69,15 +70,12 @@ class Actions:
 
     def kill_triggerer(self, task: str) -> None:
         """The whole triggerer; another one is started."""
-        killed = self._stage.parts.kill(TRIGGERER)
-        self._scene.kills += bool(killed)
-        self._stage.parts.start(TRIGGERER)
-        self._scene.say("killed the triggerer, started another")
+        self._kill_part(TRIGGERER)
 
     def kill_trigger_runner(self, task: str) -> None:
         """The process that runs the triggers; the triggerer ends because of it, and another one is started."""
         pid = self._stage.parts.current.pop(TRIGGERER, 0)
-        self._kill(tree(pid)[1:2], "trigger runner")
+        self._kill(tree(pid)[1:2], TRIGGERER)
         self._stage.parts.start(TRIGGERER)
 
     def freeze_triggerer(self, task: str) -> None:
@@ -90,9 +88,13 @@ class Actions:
 
     def kill_scheduler(self, task: str, everything: bool = False) -> None:
         """The scheduler alone, or with all of its workers and their tasks; another one is started."""
-        self._stage.parts.kill(SCHEDULER, everything=everything)
-        self._stage.parts.start(SCHEDULER)
-        self._scene.say("killed the scheduler, started another")
+        self._kill_part(SCHEDULER, everything=everything)
+
+    def _kill_part(self, part: str, **options: bool) -> None:
+        killed = self._stage.parts.kill(part, **options)
+        self._scene.kills[part] += bool(killed)
+        self._stage.parts.start(part)
+        self._scene.say(f"killed the {part} ({killed} processes), started another")
 
     # --- the cluster ------------------------------------------------------------------------------
 

@@ -36,6 +36,13 @@ class Command(FeastCommandOperator):
             **kwargs,
         )
 
+    def execute(self, context: object) -> object:
+        """Defer after a second instead of ten: a schedule takes seconds."""
+        from airflow_provider_feast.jobs import task
+
+        task.DEFER_AFTER_SECONDS = 1.0
+        return super().execute(context)
+
 
 with Chaotic("waits"):
     Command(task_id="waits", deferrable=False)

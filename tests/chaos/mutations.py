@@ -1,4 +1,4 @@
-"""Breaks one safeguard of the package in this process, to show that the suite sees it; and what chaos needs sooner.
+"""Breaks one safeguard of the package in this process, to show that the suite sees it.
 
 Only processes that the suite forks come here: the package itself has no switch for it.
 """
@@ -7,15 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-
-DEFER_AFTER_SECONDS = 1.0
-
-
-def hurry() -> None:
-    """Have tasks defer after a second, so that a schedule takes seconds."""
-    from airflow_provider_feast.jobs import task
-
-    task.DEFER_AFTER_SECONDS = DEFER_AFTER_SECONDS
 
 
 def no_adoption() -> None:
@@ -67,7 +58,6 @@ MUTATIONS: dict[str, Callable[[], None]] = {
 
 
 def apply(name: str) -> None:
-    """Prepare this process; with a name, break that safeguard."""
-    hurry()
+    """With a name, break that safeguard in this process."""
     if name:
         MUTATIONS[name]()

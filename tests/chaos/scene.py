@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from chaos.stage import Stage
 class Scene:
     """One run.
 
+    :param kills: how many processes of which kind were killed.
     :param tries: each task's try number when its latest step began.
     """
 
@@ -27,7 +29,7 @@ class Scene:
     run: str
     tasks: tuple[str, ...]
     since: datetime
-    kills: int = 0
+    kills: Counter[str] = field(default_factory=Counter)
     marked: bool = False
     told: list[str] = field(default_factory=list)
     tries: dict[str, int] = field(default_factory=dict)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+WORKER = "worker"
 KILLS_A_RUNNER = ("kill-runner", "kill-worker", "kill-triggerer", "kill-trigger-runner")
 """Actions that SIGKILL a process that runs Airflow's task runner or triggerer."""
 
@@ -43,6 +45,7 @@ class Schedule:
         more it prints in the end without a pause, its exit code.
     :param tracks: what happens: the steps of a track in their order, the tracks side by side.
     :param marked: the state that a person sets after all of that, or "".
+    :param standalone: whether it is for a whole `airflow standalone`.
     """
 
     seed: str
@@ -50,6 +53,12 @@ class Schedule:
     conf: dict[str, Any]
     tracks: tuple[tuple[Step, ...], ...]
     marked: str = ""
+    standalone: bool = False
+
+    def has_killed(self, kills: Counter[str]) -> bool:
+        """Whether enough was killed: worker, triggerer and scheduler of a whole Airflow, else one of the first two."""
+        every = kills[WORKER] and kills["triggerer"] and kills["scheduler"]
+        return bool(every if self.standalone else kills[WORKER] or kills["triggerer"])
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -269,8 +278,8 @@ def make_standalone(seed: str) -> Schedule:
     scheduler = dice.step(moments, "kill-scheduler", "defers", everything=everything)
     order = [worker, scheduler, triggerer] if moments != "deferred" else [worker, triggerer, scheduler]
     noise = [(_noise(dice, "defers"),)] if dice.random.random() < 0.5 else []
-    conf = {"lines": dice.random.randint(28, 34), "pause": 0.5, "burst": 0, "exit": 0}
-    return Schedule(seed, "defers", conf, (tuple(order), *noise))
+    conf = {"lines": dice.random.randint(34, 40), "pause": 0.5, "burst": 0, "exit": 0}
+    return Schedule(seed, "defers", conf, (tuple(order), *noise), standalone=True)
 
 
 def seeds(seed: int, count: int) -> list[str]:
