@@ -131,6 +131,12 @@ _RULES: tuple[_Rule, ...] = (
     _rule(
         "out_of_memory", r"^MemoryError\b|std::bad_alloc|malloc of size \d+ failed", "Out of memory: {error}"
     ),
+    _rule(
+        "start_error",
+        r"exec format error",
+        "The image is built for another processor than the node's: {error}",
+        "Use an image that is built for the nodes' processors.",
+    ),
     _rule("out_of_disk", r"No space left on device", "The pod's disk is full: {error}"),
     _rule(
         "start_error",
