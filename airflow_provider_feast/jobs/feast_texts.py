@@ -169,6 +169,8 @@ _REFUSED = re.compile(
     r"password authentication failed|Access ?Denied|Forbidden|Unauthorized|WRONGPASS|NOAUTH|AuthenticationError"
     r"|NoCredentials|CredentialsError|LoginError|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken"
     r"|UNAUTHENTICATED|PERMISSION_DENIED|FeastPermissionError|permission denied|Access denied for user"
+    r"|[Aa]uthentication ?[Ff]ailed|AuthorizationFail|UnrecognizedClientException|Incorrect username or password"
+    r"|invalid_grant|RefreshError|DefaultCredentialsError"
     r"|no pg_hba\.conf entry|role \"[^\"]+\" does not exist",
 )
 _EXPIRED = re.compile(r"[Ee]xpired")
