@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from airflow_provider_feast.jobs.inventory import JobEntry
@@ -22,9 +23,24 @@ class AirflowTasks:
         self._deployment = deployment
         self._certain = bool(deployment) or sole
         self.trouble = ""
+        self._unknown: dict[str, str] = {}
 
     def fact(self, job: JobEntry) -> TaskFact:
         """What is known of a Job's task. A database that cannot be reached makes it unknown, and is told once."""
+        found = self._fact(job)
+        if found.state is TaskState.UNKNOWN and not self.trouble:
+            self._unknown[job.uid] = f"Job {job.name} is left alone: {found.words}."
+        return found
+
+    def notes(self, deleted: Container[str]) -> list[str]:
+        """What could not be found out, for people.
+
+        :param deleted: uids of the Jobs that are to be deleted nevertheless.
+        """
+        told = [text for uid, text in self._unknown.items() if uid not in deleted]
+        return [*([self.trouble] if self.trouble else []), *told]
+
+    def _fact(self, job: JobEntry) -> TaskFact:
         key = job.task
         if key is None:
             return TaskFact(TaskState.UNKNOWN, "it does not say which task it belongs to")

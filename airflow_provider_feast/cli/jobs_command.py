@@ -52,7 +52,7 @@ def jobs_clean(args: Any) -> None:
     wait = timedelta(seconds=hook.settings.lock_timeout_seconds) + _SPARE
     limits = Limits(datetime.now(UTC), args.older_than, wait)
     found = leftovers(inventory, limits, tasks.fact, runner_config_map_name())
-    for note in (*inventory.notes, *([tasks.trouble] if tasks.trouble else []), *_unreadable(inventory)):
+    for note in (*inventory.notes, *tasks.notes({left.uid for left in found}), *_unreadable(inventory)):
         print(f"Note: {note}")
     if not found:
         print(f"Nothing is left behind in namespace {inventory.namespace}.")

@@ -200,7 +200,8 @@ def test_what_is_left_behind_is_told_then_asked_for_and_only_then_deleted(
     assert told.returncode == 0, told.stderr
     assert "Job of-a-finished-task" in told.stdout
     assert "its task dag_1.load has ended as success" in told.stdout
-    assert "of-a-run-that-is-gone" not in told.stdout
+    assert "Job of-a-run-that-is-gone is left alone: there is no DAG run" in told.stdout
+    assert "Job of-another-airflow is left alone: it belongs to the Airflow named 'staging'." in told.stdout
     assert "feast-runner-of-an-older-release" in told.stdout
     assert "Dry run: 2 would be deleted." in told.stdout
 

@@ -152,6 +152,8 @@ def test_jobs_of_another_airflow_and_of_an_older_release_are_left_alone(
     monkeypatch.setattr(tasks, "_look_up", lambda key: pytest.fail("must not be asked for"))
     assert tasks.fact(entry(KEY)).state is TaskState.UNKNOWN
     assert tasks.fact(entry(None)).state is TaskState.UNKNOWN
+    assert tasks.notes(()) == ["Job load is left alone: it does not say which task it belongs to."]
+    assert tasks.notes({"u1"}) == []
 
 
 def test_an_annotation_that_its_label_does_not_vouch_for_is_not_believed() -> None:
@@ -169,7 +171,8 @@ def test_a_database_that_is_away_is_told_once(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(tasks, "_look_up", away)
     assert [tasks.fact(entry(KEY)).state for _ in range(2)] == [TaskState.UNKNOWN] * 2
-    assert "no route to host" in tasks.trouble
+    (note,) = tasks.notes(())
+    assert "no route to host" in note
 
 
 # --- deleting ------------------------------------------------------------------------------------
