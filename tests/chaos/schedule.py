@@ -13,6 +13,10 @@ KILLS_A_RUNNER = ("kill-runner", "kill-worker", "kill-triggerer", "kill-trigger-
 """Actions that SIGKILL a process that runs Airflow's task runner or triggerer."""
 
 
+OUTLASTS_SECONDS = 12
+"""A command of this length still runs when Airflow has noticed that its worker died, and tries again."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One thing that happens.
@@ -102,6 +106,8 @@ Motif = Callable[[_Dice, str], list[Step]]
 
 
 def _kill_worker(dice: _Dice, task: str) -> list[Step]:
+    """Its Job still runs, or has ended, when Airflow notices that the worker is gone."""
+    dice.seconds = max(dice.seconds, dice.random.choice([4, OUTLASTS_SECONDS]))
     return [dice.step("running created resumed pod", dice.worker_kill(), task)]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from chaos.judge import DOUBLES, LOSSES
 from chaos.player import Result, play_for_certain
-from chaos.schedule import Schedule, make, seeds
+from chaos.schedule import OUTLASTS_SECONDS, Schedule, make, seeds
 from chaos.stage import Stage, open_stage
 
 SHORT = seeds(20261125, 4)
@@ -37,21 +37,22 @@ def test_whoever_dies_each_task_has_one_job_and_the_right_verdict(stage: Stage, 
     assert result.enough, told(result)
 
 
-def first(*actions: str, dag: str) -> Schedule:
-    """The first schedule that starts with these actions and where nothing else happens."""
+def first(*actions: str, dag: str, seconds: int = 0) -> Schedule:
+    """The first schedule that starts with these actions and where nothing else happens, of a command so long."""
     made = map(make, seeds(1, 5000))
     return next(
         schedule
         for schedule in made
         if schedule.dag == dag
         and not schedule.marked
+        and schedule.conf["lines"] * schedule.conf["pause"] >= seconds
         and len(schedule.tracks) == (2 if dag == "both" else 1)
         and tuple(step.action for step in schedule.tracks[0])[: len(actions)] == actions
     )
 
 
 BROKEN = {
-    "no-adoption": (first("kill-worker", dag="waits"), DOUBLES),
+    "no-adoption": (first("kill-worker", dag="waits", seconds=OUTLASTS_SECONDS), DOUBLES),
     "no-lock": (first("kill-worker", dag="both"), DOUBLES),
     "no-uid": (first("fault", "clear", "kill-worker", "delete-job", dag="waits"), LOSSES),
 }
