@@ -18,7 +18,7 @@ from airflow_provider_feast.jobs.async_api import AsyncApi
 from airflow_provider_feast.jobs.client import async_configuration, in_thread
 from airflow_provider_feast.jobs.diagnose import diagnose
 from airflow_provider_feast.jobs.logs import Say
-from airflow_provider_feast.jobs.pod_logs import Positions
+from airflow_provider_feast.jobs.pod_logs import PodLogs, Positions
 from airflow_provider_feast.jobs.stream import Streams
 from airflow_provider_feast.jobs.submit import delete_and_wait
 from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
@@ -42,6 +42,9 @@ _IN_CLUSTER_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/name
 
 _PLAIN_NAMES = frozenset({"service_account", "image_pull_secrets"})
 """Fields that hold names of objects, and no secrets."""
+
+READ_SECONDS = 30.0
+"""How long an API server that is away is waited for where only a log is to be read again."""
 
 
 class FeastHook(BaseHook):
@@ -250,20 +253,44 @@ class FeastHook(BaseHook):
         :returns: the final verdict, or ``None`` when the time is up.
         """
         target = Target(self.namespace, job["metadata"]["name"], job["metadata"]["uid"])
-        configuration = async_configuration(self.api_client.configuration)
-        fresh = iter([configuration])
-
-        async def connect() -> Any:
-            return next(fresh, None) or await asyncio.to_thread(self._connect_anew)
+        api = self._async_api(options.outage_seconds)
 
         async def wait() -> Outcome | None:
-            streams = Streams(AsyncApi(connect, options.outage_seconds), linger=0)
+            streams = Streams(api, linger=0)
             try:
                 return await JobWatch(streams, target, say, options, positions, lock).outcome(timeout)
             finally:
                 await streams.close()
 
         return in_thread(wait())
+
+    def read_logs(self, job: dict[str, Any], say: Say, positions: Positions) -> None:
+        """Read the logs of a Job's pods to their end.
+
+        :param job: the Job; one that is gone has no logs.
+        :param say: takes the lines.
+        :param positions: how far they were read before.
+        :raises FeastError: when Kubernetes refuses.
+        """
+        api = self._async_api(READ_SECONDS)
+
+        async def read() -> None:
+            try:
+                pods = await api.list_pods(self.namespace, job["metadata"]["uid"])
+                await PodLogs(api, self.namespace, say, positions).read_to_end(pods)
+            finally:
+                await api.close()
+
+        in_thread(read())
+
+    def _async_api(self, outage_seconds: float) -> AsyncApi:
+        """The cluster for an event loop of this process."""
+        fresh = iter([async_configuration(self.api_client.configuration)])
+
+        async def connect() -> Any:
+            return next(fresh, None) or await asyncio.to_thread(self._connect_anew)
+
+        return AsyncApi(connect, outage_seconds)
 
     def _connect_anew(self) -> Any:
         """The cluster's address and credentials, read again from the Kubernetes connection."""

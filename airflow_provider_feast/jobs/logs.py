@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 EVENT_PREFIX = '{"feast_event":'
 """How the runner's lines for machines start."""
+
+POD_LOGGER = "airflow_provider_feast.pod"
+"""The logger's name in the records of pods' lines."""
+
+LATEST = timedelta(seconds=5)
+"""How much later than its own time a line of a burst may be dated at most."""
 
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -27,12 +33,15 @@ class Say(Protocol):
 def say_to(log: Any) -> Say:
     """Say lines to a task's log.
 
-    :param log: Airflow's (structlog) logger; it takes the time of a line as ``timestamp``.
+    A pod's line is the same record whoever says it, worker or triggerer: where two say it, Airflow's log reader shows
+    it once.
+
+    :param log: Airflow's (structlog) logger; it takes the time of a line as ``timestamp``, and a name as ``logger``.
     """
 
     def say(text: str, at: str = "") -> None:
         if at:
-            log.info(text, timestamp=at)
+            log.info(text, timestamp=at, logger=POD_LOGGER)
         else:
             log.info(text)
 
@@ -56,19 +65,24 @@ class LogCursor:
     apart, and lines of one instant are counted. A line without a timestamp is the kubelet's own ("unable to retrieve
     container logs …"); it is given once and moves nothing.
 
+    Airflow's reader sorts records by milliseconds, and knows two copies of a record by their being neighbours. So no two
+    lines get the same millisecond: a line of a burst is given the next free one, the same in every reading.
+
     :param last: the last line's instant, from another cursor's :attr:`position`.
     :param at_last: how many lines of that instant were seen.
+    :param given: the time that the last line was given, ISO 8601.
     """
 
-    def __init__(self, last: str = "", at_last: int = 0) -> None:
+    def __init__(self, last: str = "", at_last: int = 0, given: str = "") -> None:
         self._last = last
         self._at_last = at_last
+        self._given = given
         self._unstamped: set[str] = set()
 
     @property
     def position(self) -> list[Any]:
         """Where another cursor can go on: the arguments for it, as JSON."""
-        return [self._last, self._at_last]
+        return [self._last, self._at_last, self._given]
 
     def new(self, text: str, *, final: bool = False) -> Iterator[LogLine]:
         """The lines of a read that are new.
@@ -97,7 +111,17 @@ class LogCursor:
                 self._at_last += 1
             else:
                 self._last, self._at_last, seen_at_last = key, 1, 1
-            yield LogLine(f"{key[:26]}Z", content)
+            yield LogLine(self._time(key), content)
+
+    def _time(self, key: str) -> str:
+        """The time to give to a line of an instant: another millisecond than every line's before."""
+        own = datetime.fromisoformat(key[:26])
+        time = own
+        if self._given:
+            free = datetime.fromisoformat(self._given) + timedelta(milliseconds=1)
+            time = min(max(own, free), own + LATEST)
+        self._given = time.isoformat(timespec="microseconds")
+        return f"{self._given}Z"
 
 
 def _sortable(stamp: str) -> str | None:

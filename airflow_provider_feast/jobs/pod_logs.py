@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -15,12 +16,42 @@ from airflow_provider_feast.jobs.logs import LogCursor, Say, readable
 OVERLAP_SECONDS = 5
 """How far reads of one log overlap: ``sinceSeconds`` is coarse and clocks differ a little."""
 
+UNSURE_SECONDS = 60.0
+"""How old a read must be until its lines are surely in the task's log. A triggerer that stalls drops what a trigger said
+last before its end; one that stalls for this long is replaced."""
+
 LAST_READS = 6
 """How often the end of a log is asked for before it is given up."""
 
 
 Positions = dict[str, list[Any]]
 """How far each log (``pod/container``) was read: the arguments of a :class:`LogCursor`."""
+
+
+class Trail:
+    """Where reading stood: at some moment at least :data:`UNSURE_SECONDS` ago, and since then.
+
+    :param positions: where it stood at first.
+    """
+
+    def __init__(self, positions: Positions) -> None:
+        self._marks: deque[tuple[float, Positions]] = deque([(0.0, _copy(positions))])
+
+    def mark(self, now: float, positions: Positions) -> None:
+        """Note where reading stands, seconds after some origin."""
+        if now - self._marks[-1][0] >= UNSURE_SECONDS / 10:
+            self._marks.append((now, _copy(positions)))
+        while len(self._marks) > 1 and self._marks[1][0] <= now - UNSURE_SECONDS:
+            self._marks.popleft()
+
+    @property
+    def sure(self) -> Positions:
+        """Up to where all lines are surely in the task's log."""
+        return self._marks[0][1]
+
+
+def _copy(positions: Positions) -> Positions:
+    return {name: list(position) for name, position in positions.items()}
 
 
 class _Readable(NamedTuple):
@@ -54,6 +85,7 @@ class PodLogs:
         positions: Positions | None = None,
     ) -> None:
         self._positions = {} if positions is None else positions
+        self.trail = Trail(self._positions)
         self._api, self._namespace, self._say = api, namespace, say
         self._cursors: dict[tuple[str, str], LogCursor] = {}
         self._read_at: dict[tuple[str, str], float] = {}
@@ -68,6 +100,7 @@ class PodLogs:
         :raises ForbiddenError: when reading logs is not allowed.
         """
         complete = True
+        self.trail.mark(asyncio.get_running_loop().time(), self._positions)
         for pod in sorted(pods, key=lambda item: item["metadata"].get("creationTimestamp") or ""):
             for container in _readable_containers(pod):
                 wanted = container.ended or final

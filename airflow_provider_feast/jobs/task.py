@@ -23,6 +23,7 @@ from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import (
     FeastConfigurationError,
     FeastDagError,
+    FeastError,
     FeastTransientError,
     RegistryLockedError,
     raise_told,
@@ -147,7 +148,17 @@ class TaskRun:
                 f"the triggerer sent no verdict: {event!r}", remedy="run the task again"
             )
         self._command, self._window = self._operator.feast_command(self._context)
+        self._repeat_log(event.get("positions"))
         return self._conclude(Outcome.from_dict(event["outcome"]))
+
+    def _repeat_log(self, positions: Positions | None) -> None:
+        """Say once more what the trigger said last: a triggerer that stalls loses it; what is there twice shows once."""
+        if positions is None or not (self._job or {})["metadata"]["uid"]:
+            return
+        try:
+            self._hook.read_logs(self._job or {}, say_to(self._log), positions)
+        except FeastError as error:
+            self._log.warning("The last lines of the log could not be read again: %s", error)
 
     def _conclude(self, outcome: Outcome) -> dict[str, Any]:
         limit = self._operator.execution_timeout

@@ -121,6 +121,11 @@ class JobWatch:
             await asyncio.gather(waiter, return_exceptions=True)
         return await self._stop() if left is not None and (timeout is None or left <= timeout) else None
 
+    @property
+    def sure(self) -> Positions:
+        """Up to where the log is surely in the task's log, whatever happens to what was said since."""
+        return self._logs.trail.sure
+
     async def _stop(self) -> Outcome:
         """Delete the Job at Airflow's own limit."""
         await self._api.delete_job(*self._target)

@@ -25,9 +25,17 @@ EVENT_VERSION = 1
 """Version of the events and of the triggers' arguments: what an older release wrote is still read."""
 
 
-def outcome_event(outcome: Outcome, job: str, uid: str) -> TriggerEvent:
-    """The event that carries a verdict to the worker."""
-    return TriggerEvent({"version": EVENT_VERSION, "job": job, "uid": uid, "outcome": outcome.to_dict()})
+LINGER_SECONDS = 3.0
+"""How long a trigger stays after its event: with its end, the triggerer drops what it has not written of its log."""
+
+
+def outcome_event(outcome: Outcome, job: str, uid: str, positions: Positions) -> TriggerEvent:
+    """The event that carries a verdict to the worker.
+
+    :param positions: up to where the log is surely in the task's log.
+    """
+    told = {"version": EVENT_VERSION, "job": job, "uid": uid, "outcome": outcome.to_dict()}
+    return TriggerEvent({**told, "positions": positions})
 
 
 def error_event(error: FeastError, job: str, uid: str = "") -> TriggerEvent:
@@ -152,7 +160,8 @@ class FeastJobTrigger(BaseTrigger):
             return
         if outcome is not None:
             self._fired = True
-            yield outcome_event(outcome, self.name, self.uid)
+            yield outcome_event(outcome, self.name, self.uid, watch.sure)
+            await asyncio.sleep(LINGER_SECONDS)
 
     async def on_kill(self) -> None:
         """Delete the Job when a person clears the task or sets its state (Airflow ≥ 3.3).

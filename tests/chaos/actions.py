@@ -57,6 +57,12 @@ class Actions:
         """The task runner and its supervisor: Airflow notices by missing heartbeats."""
         self._kill(self._worker(task), WORKER)
 
+    def replace_worker(self, task: str) -> None:
+        """What a rollout does: SIGTERM to the supervisor, which passes it on; the task is to be handed over."""
+        workers = self._worker(task)[:-1]
+        sent = send(signal.SIGTERM, *workers)
+        self._scene.say(f"told {workers} to end" if sent else "no worker to replace")
+
     def freeze_worker(self, task: str) -> None:
         """Stop it for a while."""
         pids = self._worker(task)
@@ -81,6 +87,12 @@ class Actions:
     def freeze_triggerer(self, task: str) -> None:
         """Stop it for a while, and start another one."""
         self._stage.parts.freeze(TRIGGERER)
+
+    def stall_triggerer(self, task: str) -> None:
+        """Its supervisor stops, as when a disk or a database is slow, and its triggers run on; nobody replaces it."""
+        pid = self._stage.parts.current[TRIGGERER]
+        send(signal.SIGSTOP, pid)
+        self._stage.parts.frozen.append(pid)
 
     def thaw_triggerer(self, task: str) -> None:
         """Let it go on."""

@@ -143,6 +143,15 @@ def _worker_freezes(dice: _Dice, task: str) -> list[Step]:
     ]
 
 
+def _worker_is_replaced(dice: _Dice, task: str) -> list[Step]:
+    """It hands its task over in the same try; the next one dies."""
+    dice.seconds = max(dice.seconds, OUTLASTS_SECONDS)
+    return [
+        dice.step("running created pod", "replace-worker", task),
+        dice.step("running", dice.worker_kill(), task, latest=4.0),
+    ]
+
+
 def _scheduler_dies(dice: _Dice, task: str) -> list[Step]:
     dice.seconds = dice.random.choice([4, 10])
     everything = dice.random.random() < 0.5
@@ -187,6 +196,16 @@ def _triggerer_freezes(dice: _Dice, task: str) -> list[Step]:
     ]
 
 
+def _triggerer_stalls(dice: _Dice, task: str) -> list[Step]:
+    """The Job ends meanwhile, and what the trigger says last comes at once with its end."""
+    dice.seconds = max(dice.seconds, OUTLASTS_SECONDS)
+    return [
+        dice.step("running created", dice.worker_kill(), task, latest=0.5),
+        dice.step("deferred", "stall-triggerer", task),
+        dice.step("succeeded", "thaw-triggerer", task, latest=2.0),
+    ]
+
+
 def _killed_at_the_end(dice: _Dice, task: str) -> list[Step]:
     """The worker dies while it concludes what the triggerer brought."""
     return [
@@ -214,6 +233,7 @@ WAITING: tuple[Motif, ...] = (
     _killed_before_the_wait,
     _create_fails_though_stored,
     _worker_freezes,
+    _worker_is_replaced,
     _scheduler_dies,
     _late_delete,
     _cleared_while_running,
@@ -223,6 +243,7 @@ DEFERRING: tuple[Motif, ...] = (
     _kill_triggerer,
     _kill_triggerer,
     _triggerer_freezes,
+    _triggerer_stalls,
     _killed_at_the_end,
     _scheduler_dies_meanwhile,
     _cleared_while_deferred,

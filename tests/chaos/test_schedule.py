@@ -45,9 +45,9 @@ def test_every_step_names_a_moment_an_action_and_a_task_that_exist() -> None:
 def test_the_suite_knows_every_kind_of_fault_kill_and_act() -> None:
     actions = {step.action for schedule in MANY for step in schedule.steps}
     kills = {"kill-runner", "kill-worker", "kill-triggerer", "kill-trigger-runner", "kill-scheduler"}
-    freezes = {"freeze-worker", "thaw-worker", "freeze-triggerer", "thaw-triggerer"}
+    freezes = {"freeze-worker", "thaw-worker", "freeze-triggerer", "thaw-triggerer", "stall-triggerer"}
     faults = {"fault", "outage", "cut-watches", "compact", "disrupt-pod", "delay-pods"}
-    people = {"clear", "delete-job"}
+    people = {"clear", "delete-job", "replace-worker"}
     assert actions == kills | freezes | faults | people
 
 

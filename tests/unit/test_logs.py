@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_feast.jobs.logs import LogCursor, LogLine, readable
+from airflow_provider_feast.jobs.logs import LATEST, LogCursor, LogLine, readable
+from airflow_provider_feast.jobs.pod_logs import UNSURE_SECONDS, Positions, Trail
 
 BERLIN = timezone(timedelta(hours=2))
 
@@ -115,3 +116,43 @@ def test_a_line_carries_the_time_at_which_the_container_wrote_it() -> None:
         LogLine("2026-10-25T00:59:59.123456Z", "before"),
         LogLine("", "unable to retrieve container logs"),
     ]
+
+
+def times(lines: Iterable[LogLine]) -> list[datetime]:
+    return [datetime.fromisoformat(line.at) for line in lines]
+
+
+@given(st.lists(st.sampled_from([0, 1000, 999_000, 10**6, 10**9]), min_size=2, max_size=60), st.data())
+def test_lines_have_times_that_differ_and_are_the_same_for_every_reader(
+    steps: list[int], data: st.DataObject
+) -> None:
+    instants = [sum(steps[: n + 1]) for n in range(len(steps))]
+    lines = [f"{stamp(at)} line\n" for at in instants]
+    one, split = LogCursor(), data.draw(st.integers(0, len(lines)))
+    whole = times(one.new("".join(lines)))
+    milliseconds = [int(time.timestamp() * 1000) for time in whole]
+    assert milliseconds == sorted(set(milliseconds)), "Airflow's reader tells records apart by milliseconds"
+    first = LogCursor()
+    begun = times(first.new("".join(lines[:split])))
+    assert begun + times(LogCursor(*first.position).new("".join(lines))) == whole
+
+
+def test_a_long_burst_is_dated_a_little_later_at_most() -> None:
+    burst = "".join(f"{stamp(0)} {n}\n" for n in range(20_000))
+    dated = times(LogCursor().new(burst))
+    assert max(dated) - min(dated) == LATEST
+    assert dated == sorted(dated)
+
+
+def test_only_reads_that_are_long_past_are_sure() -> None:
+    start: Positions = {"pod/feast": ["", 0, ""]}
+    trail, sure = Trail(start), []
+    for second in range(0, 200, 5):
+        trail.mark(1000.0 + second, {"pod/feast": [f"{second:03}", 1, ""]})
+        sure.append(trail.sure["pod/feast"][0])
+    assert sure[0] == ""
+    for index, second in enumerate(range(0, 200, 5)):
+        if sure[index]:
+            assert UNSURE_SECONDS <= second - int(sure[index]) <= 1.5 * UNSURE_SECONDS
+        else:
+            assert second <= 1.5 * UNSURE_SECONDS

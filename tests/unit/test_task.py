@@ -28,7 +28,7 @@ from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
 from airflow_provider_feast.model.result import CommandResult, ViewTotals
 from airflow_provider_feast.model.settings import read_settings
 from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastMaterializeOperator
-from airflow_provider_feast.triggers.feast import FeastJobTrigger
+from airflow_provider_feast.triggers.feast import FeastJobTrigger, outcome_event
 
 D1, D2 = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
 DONE = Outcome(
@@ -71,6 +71,7 @@ class Hook:
         )
         self.cluster = Cluster(job)
         self.deleted: list[str] = []
+        self.lines: list[str] = []
         self._yaml = yaml
 
     def inline_configuration(self) -> str | None:
@@ -81,6 +82,10 @@ class Hook:
 
     def watch(self, *_: Any) -> None:
         """The Job runs on when the worker's patience ends."""
+
+    def read_logs(self, job: dict[str, Any], say: Any, positions: Any) -> None:
+        self.lines.append(f"{job['metadata']['uid']} from {positions}")
+        raise ApiUnavailableError("it is away", remedy="wait")
 
     def delete(self, job: dict[str, Any]) -> None:
         self.deleted.append(job["metadata"]["uid"])
@@ -206,6 +211,16 @@ def test_an_event_that_is_no_verdict_fails_loudly(
     run, _ = make_run(monkeypatch, Hook(a_job()))
     with pytest.raises(error):
         run.resume(told)
+
+
+def test_what_a_trigger_said_last_is_read_again_and_changes_no_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook, positions = Hook(a_job()), {"pod-1/feast": ["2026-01-02T00:00:05.000000000", 1, ""]}
+    run, _ = make_run(monkeypatch, hook)
+    told = outcome_event(DONE, "feast-load", "uid-1", positions).payload
+    assert run.resume(told)["outcome"] == "succeeded"
+    assert hook.lines == [f"uid-1 from {positions}"]
 
 
 @pytest.mark.parametrize(
