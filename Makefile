@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 XDIST ?= 2
 
-.PHONY: help setup demo ui ui-stop test lint bench cluster golden clean
+.PHONY: help setup demo ui ui-stop test chaos lint bench cluster golden clean
 .DEFAULT_GOAL := help
 
 help:  ## Show these targets
@@ -33,6 +33,9 @@ ui-stop:  ## Stop what `make ui` left up
 
 test: setup  ## Run every test
 	$(BIN)/python -m pytest -n $(XDIST) --dist loadfile --no-loadscope-reorder
+
+chaos: setup  ## Play N random schedules of faults and kills from SEED (make chaos N=200 SEED=1)
+	@PYTHONPATH=tests $(BIN)/python -m chaos -n $(or $(N),20) $(if $(SEED),--seed $(SEED))
 
 lint: setup  ## Formatter, linter, types, layers
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from functools import cached_property
@@ -13,15 +14,20 @@ from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
 from airflow_provider_feast.jobs.api import ClusterApi
-from airflow_provider_feast.jobs.client import async_client, run_async
+from airflow_provider_feast.jobs.async_api import AsyncApi
+from airflow_provider_feast.jobs.client import async_configuration, in_thread
 from airflow_provider_feast.jobs.diagnose import diagnose
+from airflow_provider_feast.jobs.logs import Say
+from airflow_provider_feast.jobs.pod_logs import Positions
+from airflow_provider_feast.jobs.stream import Streams
 from airflow_provider_feast.jobs.submit import delete_and_wait
-from airflow_provider_feast.jobs.watch import JobWatch, WatchOptions
+from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
 from airflow_provider_feast.model.errors import (
     FeastConfigurationError,
     FeastError,
     MissingObjectError,
 )
+from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.outcome import Outcome
 from airflow_provider_feast.model.settings import FeastSettings, read_settings
 from airflow_provider_feast.model.sources import (
@@ -125,7 +131,7 @@ class FeastHook(BaseHook):
     @cached_property
     def cluster(self) -> ClusterApi:
         """Requests to the cluster, in the Jobs' namespace."""
-        return ClusterApi(self.api_client, self.namespace)
+        return ClusterApi(self.api_client, self.namespace, self.settings.api_outage_tolerance_seconds)
 
     def _of_cluster(self, ask: Callable[[], Any]) -> Any:
         from kubernetes.config import ConfigException
@@ -228,28 +234,42 @@ class FeastHook(BaseHook):
     def watch(
         self,
         job: dict[str, Any],
-        say: Callable[[str], None],
+        say: Say,
         options: WatchOptions,
         timeout: float | None = None,
-        positions: dict[str, list[Any]] | None = None,
+        positions: Positions | None = None,
+        lock: LockRequest | None = None,
     ) -> Outcome | None:
-        """Wait for a Job's end in this process.
+        """Let a Job run and wait for its end in this process.
 
         :param job: the Job as the API returned it.
         :param say: takes the lines of its log.
         :param timeout: seconds to wait at most.
         :param positions: filled with how far its pods' logs were read.
+        :param lock: the lock that it must hold to run.
         :returns: the final verdict, or ``None`` when the time is up.
         """
-        metadata = job["metadata"]
+        target = Target(self.namespace, job["metadata"]["name"], job["metadata"]["uid"])
+        configuration = async_configuration(self.api_client.configuration)
+        fresh = iter([configuration])
+
+        async def connect() -> Any:
+            return next(fresh, None) or await asyncio.to_thread(self._connect_anew)
 
         async def wait() -> Outcome | None:
-            async with async_client(self.api_client.configuration) as client:
-                name, uid = metadata["name"], metadata["uid"]
-                watch = JobWatch(client, self.namespace, name, uid, say, options, positions)
-                return await watch.outcome(timeout)
+            streams = Streams(AsyncApi(connect, options.outage_seconds), linger=0)
+            try:
+                return await JobWatch(streams, target, say, options, positions, lock).outcome(timeout)
+            finally:
+                await streams.close()
 
-        return run_async(wait())
+        return in_thread(wait())
+
+    def _connect_anew(self) -> Any:
+        """The cluster's address and credentials, read again from the Kubernetes connection."""
+        return async_configuration(
+            KubernetesHook(conn_id=self.settings.kubernetes_conn_id).get_conn().configuration
+        )
 
     def delete(self, job: dict[str, Any]) -> None:
         """Delete this very Job with its pods, without waiting."""

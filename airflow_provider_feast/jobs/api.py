@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,18 +13,37 @@ from urllib3.exceptions import HTTPError
 
 from airflow_provider_feast.model.errors import (
     AdmissionRefusedError,
+    AdmissionUnansweredError,
     ApiUnavailableError,
     FeastClusterError,
     FeastError,
     ForbiddenError,
     MissingObjectError,
+    QuotaExceededError,
 )
 
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
 """Statuses after which the same request may be sent again."""
 
-RETRY_SECONDS = 60.0
-"""How long a worker's request is retried while the API server is away."""
+RETRY_SECONDS = 600.0
+"""How long a worker's request is retried while the API server is away, unless the connection says otherwise."""
+
+
+_API_GROUPS = {"jobs": "batch", "leases": "coordination.k8s.io"}
+
+
+def delete_options(uid: str, version: str | None = None) -> dict[str, Any]:
+    """How every Job is deleted: this very one, no later one of its name, together with its pods.
+
+    :param version: only if its ``resourceVersion`` is still this one.
+    """
+    conditions = {"uid": uid} | ({"resourceVersion": version} if version else {})
+    return {"propagationPolicy": "Foreground", "preconditions": conditions}
+
+
+def pods_selector(job_uid: str) -> str:
+    """The label selector of a Job's pods."""
+    return f"batch.kubernetes.io/controller-uid={job_uid}"
 
 
 def status_message(body: Any) -> str:
@@ -37,6 +57,13 @@ def status_message(body: Any) -> str:
     except ValueError:
         return text[:500]
     return str(status.get("message") or text[:500]) if isinstance(status, dict) else text[:500]
+
+
+_ADMISSION = re.compile(
+    r"exceeded quota|admission webhook|denied (?:the )?request|violates PodSecurity|being terminated"
+    r"|security context constraint|(?:max|min)imum \S+ usage per"
+)
+"""A 403 that is no missing right: admission refused what was asked for."""
 
 
 def explain(status: int | None, message: str, verb: str, resource: str, namespace: str) -> FeastError:
@@ -54,8 +81,8 @@ def explain(status: int | None, message: str, verb: str, resource: str, namespac
             where=where,
             remedy="renew the token or certificate of the Kubernetes connection",
         )
-    if status == 403 and "exceeded quota" not in message and "admission webhook" not in message:
-        group = "batch" if resource.startswith("jobs") else ""
+    if status == 403 and not _ADMISSION.search(message):
+        group = _API_GROUPS.get(resource, "")
         rule = f'apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]'
         return ForbiddenError(
             f"Airflow may not {verb} {resource}: {message}",
@@ -64,12 +91,8 @@ def explain(status: int | None, message: str, verb: str, resource: str, namespac
         )
     if status == 404:
         return MissingObjectError(message, where=where, remedy="create it, or correct the name")
-    if status in (400, 403, 422):
-        return AdmissionRefusedError(
-            f"Kubernetes refused the request: {message}",
-            where=where,
-            remedy="correct the field that it names",
-        )
+    if status in (400, 403, 422) or "failed calling webhook" in message:
+        return _refused(message, where)
     if status is None or status in TRANSIENT:
         return ApiUnavailableError(
             f"the Kubernetes API did not answer: {message}",
@@ -79,8 +102,36 @@ def explain(status: int | None, message: str, verb: str, resource: str, namespac
     return FeastClusterError(f"Kubernetes answered {status}: {message}", where=where)
 
 
+def _refused(message: str, where: str) -> FeastError:
+    if "exceeded quota" in message:
+        return QuotaExceededError(
+            f"Kubernetes refused the request: {message}",
+            where=where,
+            remedy="wait until other Jobs have ended, or have the quota raised",
+        )
+    if "failed calling webhook" in message:
+        return AdmissionUnansweredError(
+            f"an admission check does not answer: {message}",
+            where=where,
+            remedy="run the task again; if it goes on, have the webhook's owner look at it",
+        )
+    return AdmissionRefusedError(
+        f"Kubernetes refused the request: {message}", where=where, remedy="correct the field that it names"
+    )
+
+
 def _may_retry(error: BaseException) -> bool:
     return isinstance(error, HTTPError) or (isinstance(error, ApiException) and error.status in TRANSIENT)
+
+
+_BACK_OFF = tenacity.wait_random_exponential(multiplier=0.2, max=5)
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    """The seconds to wait before the next try: ours, or what the server's ``Retry-After`` asks for."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = str((getattr(error, "headers", None) or {}).get("Retry-After") or "")
+    return max(_BACK_OFF(state), float(asked) if asked.isdigit() else 0.0)
 
 
 class ClusterApi:
@@ -109,7 +160,7 @@ class ClusterApi:
     ) -> dict[str, Any] | None:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_may_retry),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
+            wait=_pause,
             stop=tenacity.stop_after_delay(self._retry_seconds),
             reraise=True,
         )
@@ -189,13 +240,13 @@ class ClusterApi:
 
     def delete_job(self, name: str, uid: str) -> dict[str, Any] | None:
         """Delete this very Job (no later one of its name) with its pods; ``None`` when it is gone."""
-        options = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
+        options = delete_options(uid)
         delete = self._batch.delete_namespaced_job
         return self._call("delete", "jobs", delete, name, self.namespace, body=options, expected=(404, 409))
 
     def list_pods(self, job_uid: str) -> list[dict[str, Any]]:
         """The pods of a Job."""
-        selector = f"batch.kubernetes.io/controller-uid={job_uid}"
+        selector = pods_selector(job_uid)
         body = self._must(
             "list", "pods", self._core.list_namespaced_pod, self.namespace, label_selector=selector
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+import contextvars
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
-from kubernetes_asyncio.client import ApiClient, Configuration
+from kubernetes_asyncio.client import Configuration
 
 T = TypeVar("T")
 
@@ -48,21 +50,38 @@ def async_configuration(sync: Any) -> Configuration:
     return configuration
 
 
-@asynccontextmanager
-async def async_client(sync: Any) -> AsyncIterator[ApiClient]:
-    """An asynchronous ``ApiClient`` beside a synchronous one's configuration."""
-    client = ApiClient(configuration=async_configuration(sync))
+def in_thread(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in an event loop of its own thread and wait for it.
+
+    The main thread only waits, so a signal handler (a kill, a timeout) can interrupt it at any moment, which it must
+    not do to an event loop; a loop that runs already (a notebook) does not matter either. Whatever interrupts the wait
+    cancels the coroutine first.
+    """
+    loop, outcome = asyncio.new_event_loop(), Future[T]()
+    context = contextvars.copy_context()
+    thread = threading.Thread(
+        target=context.run, args=(_run, loop, coroutine, outcome), name="feast-wait", daemon=True
+    )
     try:
-        yield client
+        thread.start()
+        return outcome.result()
+    except BaseException:
+        with suppress(RuntimeError):  # the loop has just ended by itself
+            loop.call_soon_threadsafe(_cancel_all, loop)
+        raise
     finally:
-        await client.close()
+        if thread.ident is not None:
+            thread.join()
 
 
-def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine from synchronous code, also where an event loop is running (a notebook)."""
+def _run(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], outcome: Future[T]) -> None:
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            outcome.set_result(runner.run(coroutine))
+    except BaseException as error:  # noqa: BLE001 (raised where the outcome is awaited)
+        outcome.set_exception(error)
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()

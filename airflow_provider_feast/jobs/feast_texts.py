@@ -165,6 +165,9 @@ _REFUSED = re.compile(
     r"|UNAUTHENTICATED|PERMISSION_DENIED|FeastPermissionError|permission denied|Access denied for user"
     r"|no pg_hba\.conf entry|role \"[^\"]+\" does not exist",
 )
+_EXPIRED = re.compile(r"[Ee]xpired")
+"""Credentials that the next pod may get anew (a service account's, a cloud's)."""
+
 _UNREACHABLE = re.compile(
     r"OperationalError|InterfaceError|redis\.exceptions\.|Connect\w*Error|Connection refused|ConnectTimeout"
     r"|NoHostAvailable|ServerSelectionTimeoutError|gaierror|Name or service not known|name resolution"
@@ -252,11 +255,21 @@ def _definitions(cleaned: str, frames: list[str]) -> str:
 
 
 def _connection(error_tail: str, error: str, frames: list[str]) -> Symptom | None:
-    refused = _REFUSED.search(error_tail)
-    if not refused and not _UNREACHABLE.search(error_tail):
+    if not (_REFUSED.search(error_tail) or _UNREACHABLE.search(error_tail)):
         return None
     places = [path for path in frames if _IN_REGISTRY.search(path) or _IN_STORE.search(path)]
     registry = _IN_REGISTRY.search(places[-1]) if places else _REGISTRY.search(error_tail)
-    kind, what = ("registry_unreachable", "registry") if registry else ("store_unreachable", "store")
+    return no_access("registry" if registry else "store", error_tail, error)
+
+
+def no_access(what: str, said: str, error: str) -> Symptom:
+    """What it means that the registry or a store was not to be had.
+
+    :param what: ``registry`` or ``store``.
+    :param said: the text that tells whether the credentials were refused.
+    :param error: its essence, for the cause.
+    """
+    refused = _REFUSED.search(said)
+    kind = f"{what}_refused" if refused and not _EXPIRED.search(said) else f"{what}_unreachable"
     how = "refused the credentials" if refused else "cannot be reached"
     return Symptom(kind, f"The {what} {how}: {error}", remedy(kind))

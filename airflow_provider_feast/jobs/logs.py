@@ -5,13 +5,48 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 EVENT_PREFIX = '{"feast_event":'
 """How the runner's lines for machines start."""
 
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
+class Say(Protocol):
+    """Takes one line for the task's log."""
+
+    def __call__(self, text: str, at: str = "") -> None:
+        """Say it.
+
+        :param at: when it was said in the pod, ISO 8601; "" for now.
+        """
+
+
+def say_to(log: Any) -> Say:
+    """Say lines to a task's log.
+
+    :param log: Airflow's (structlog) logger; it takes the time of a line as ``timestamp``.
+    """
+
+    def say(text: str, at: str = "") -> None:
+        if at:
+            log.info(text, timestamp=at)
+        else:
+            log.info(text)
+
+    return say
+
+
+class LogLine(NamedTuple):
+    """One line of a container.
+
+    :param at: when the container wrote it, ISO 8601, UTC, or "" for a line of the kubelet's own.
+    """
+
+    at: str
+    text: str
 
 
 class LogCursor:
@@ -35,7 +70,7 @@ class LogCursor:
         """Where another cursor can go on: the arguments for it, as JSON."""
         return [self._last, self._at_last]
 
-    def new(self, text: str, *, final: bool = False) -> Iterator[str]:
+    def new(self, text: str, *, final: bool = False) -> Iterator[LogLine]:
         """The lines of a read that are new.
 
         :param text: a log read with ``timestamps=true``.
@@ -51,7 +86,7 @@ class LogCursor:
             if key is None:
                 if line and line not in self._unstamped:
                     self._unstamped.add(line)
-                    yield line
+                    yield LogLine("", line)
                 continue
             if key < self._last:
                 continue
@@ -62,7 +97,7 @@ class LogCursor:
                 self._at_last += 1
             else:
                 self._last, self._at_last, seen_at_last = key, 1, 1
-            yield content
+            yield LogLine(f"{key[:26]}Z", content)
 
 
 def _sortable(stamp: str) -> str | None:
@@ -79,9 +114,9 @@ def _sortable(stamp: str) -> str | None:
     return f"{seconds}.{fraction:0<9}"
 
 
-def readable(lines: Iterable[str]) -> Iterator[str]:
+def readable(lines: Iterable[LogLine]) -> Iterator[LogLine]:
     """Lines for a person: without the runner's machine events and terminal codes, the last state of ``\\r`` lines."""
     for line in lines:
-        text = _ANSI.sub("", line).rstrip("\r").rsplit("\r", 1)[-1].rstrip()
+        text = _ANSI.sub("", line.text).rstrip("\r").rsplit("\r", 1)[-1].rstrip()
         if text and not text.startswith(EVENT_PREFIX):
-            yield text
+            yield LogLine(line.at, text)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from airflow_provider_feast import __version__
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import MATERIALIZE, FeastCommand
+from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.security import (
     container_security_context,
     pod_security_context,
@@ -22,6 +23,7 @@ from airflow_provider_feast.model.sources import (
 )
 
 CONTAINER = "feast"
+COPY_CONTAINER = "definitions"
 RUNNER_KEY = "feast_runner.py"
 RUNNER = f"/feast/runner/{RUNNER_KEY}"
 CONFIG_FILE = "/feast/config/feature_store.yaml"
@@ -38,12 +40,20 @@ MESSAGE_BUDGET = 12 * 1024
 MESSAGE_BYTES = 2048
 
 
+USAGE_EXITS = (2, 64, 65, 66, 67)
+"""Exit codes that every further pod would end with, too: Feast's usage error (2), and the runner's: a command line it
+does not understand (64), nothing to materialize (65), a configuration (66) or definitions (67) that cannot be used."""
+
+COPY_EXITS = (64, 67)
+"""The same of the init container that copies the definitions."""
+
+
 class JobPlan(NamedTuple):
     """All that a Job's manifest is made of.
 
     :param name: the Job's name.
     :param key: the task it belongs to.
-    :param epoch: which clearing of the task this is.
+    :param epoch: see :func:`~airflow_provider_feast.model.naming.epoch_of`.
     :param try_number: the task's try, for people who read the Job.
     :param command: what Feast shall do.
     :param settings: the feature store's settings with the operator's overrides.
@@ -52,11 +62,12 @@ class JobPlan(NamedTuple):
     :param config_digest: what tells one configuration from another, or "".
     :param allow_empty: whether a materialization of no feature view is a success.
     :param window: the window as text, or "".
+    :param lock: the lock it must hold, or ``None``.
     """
 
     name: str
     key: naming.TaskKey
-    epoch: int
+    epoch: str
     try_number: int
     command: FeastCommand
     settings: FeastSettings
@@ -65,6 +76,7 @@ class JobPlan(NamedTuple):
     config_digest: str = ""
     allow_empty: bool = False
     window: str = ""
+    lock: LockRequest | None = None
 
 
 def build_job(plan: JobPlan) -> dict[str, Any]:
@@ -91,21 +103,30 @@ def build_job(plan: JobPlan) -> dict[str, Any]:
             "activeDeadlineSeconds": settings.deadline_seconds,
             "ttlSecondsAfterFinished": max(settings.ttl_seconds, settings.ttl_on_failure_seconds),
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {
-                "rules": [
-                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-                    {
-                        "action": "FailJob",
-                        "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [2]},
-                    },
-                ]
-            },
+            "podFailurePolicy": {"rules": list(_failure_rules(plan))},
             "template": {
                 "metadata": {"labels": labels, "annotations": _pod_annotations(settings)},
                 "spec": _pod_spec(plan),
             },
         },
     }
+
+
+def _failure_rules(plan: JobPlan) -> Iterable[dict[str, Any]]:
+    """Which pod failures do not count against the back-off limit, and which fail the Job at once.
+
+    A pod that was merely deleted (exit code 143 without a disruption) counts: were it ignored, a command that something
+    ends again and again would run for ever.
+    """
+    yield {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    yield _fail_on(CONTAINER, USAGE_EXITS)
+    if isinstance(plan.settings.definitions, ConfigMapDefinitions):
+        yield _fail_on(COPY_CONTAINER, COPY_EXITS)
+
+
+def _fail_on(container: str, codes: Iterable[int]) -> dict[str, Any]:
+    exits = {"containerName": container, "operator": "In", "values": list(codes)}
+    return {"action": "FailJob", "onExitCodes": exits}
 
 
 def config_map_name(plan: JobPlan) -> str:
@@ -123,7 +144,8 @@ def _annotations(plan: JobPlan) -> dict[str, str]:
         naming.A_VERSION: __version__,
         naming.A_WINDOW: plan.window,
         naming.A_SECURITY: plan.settings.security_profile,
-        naming.A_CONCURRENCY: plan.settings.concurrency,
+        naming.A_LOCK: f"{plan.lock.namespace}/{plan.lock.name}" if plan.lock else "",
+        naming.A_LOCK_VIEWS: ",".join(plan.lock.views) if plan.lock else "",
     }
     return {key: value for key, value in found.items() if value}
 
@@ -196,7 +218,7 @@ def _feast_container(plan: JobPlan, containers: int) -> dict[str, Any]:
 
 def _copy_container(plan: JobPlan) -> dict[str, Any]:
     container = _container(
-        plan, "definitions", [plan.settings.python, RUNNER, "copy", DEFINITIONS_DIR, REPO_DIR]
+        plan, COPY_CONTAINER, [plan.settings.python, RUNNER, "copy", DEFINITIONS_DIR, REPO_DIR]
     )
     container["volumeMounts"] = [
         {"name": "feast-runner", "mountPath": _MOUNTS["feast-runner"], "readOnly": True},

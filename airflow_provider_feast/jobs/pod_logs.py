@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
-import aiohttp
 from kubernetes_asyncio.client.exceptions import ApiException
 
 from airflow_provider_feast.jobs.api import explain, status_message
-from airflow_provider_feast.jobs.logs import LogCursor, readable
-from airflow_provider_feast.jobs.stream import read_body
+from airflow_provider_feast.jobs.async_api import NO_ANSWER, AsyncApi, read_body
+from airflow_provider_feast.jobs.logs import LogCursor, Say, readable
 
 OVERLAP_SECONDS = 5
 """How far reads of one log overlap: ``sinceSeconds`` is coarse and clocks differ a little."""
@@ -20,10 +19,28 @@ LAST_READS = 6
 """How often the end of a log is asked for before it is given up."""
 
 
+Positions = dict[str, list[Any]]
+"""How far each log (``pod/container``) was read: the arguments of a :class:`LogCursor`."""
+
+
+class _Readable(NamedTuple):
+    """A container whose log a person wants.
+
+    :param started: when it started, ISO 8601, or "".
+    """
+
+    name: str
+    ended: bool
+    started: str
+
+
 class PodLogs:
     """What of the logs of some pods has been read.
 
-    :param core: an asynchronous ``CoreV1Api``.
+    Each line is said with the time at which the container wrote it. So a line that is read twice, because a triggerer
+    died before it could note how far it had come, is the same line twice, which Airflow's log reader shows once.
+
+    :param api: the cluster.
     :param namespace: the pods' namespace.
     :param say: takes the lines.
     :param positions: how far each log (``pod/container``) was read, by somebody before; kept up to date.
@@ -31,13 +48,13 @@ class PodLogs:
 
     def __init__(
         self,
-        core: Any,
+        api: AsyncApi,
         namespace: str,
-        say: Callable[[str], None],
-        positions: dict[str, list[Any]] | None = None,
+        say: Say,
+        positions: Positions | None = None,
     ) -> None:
         self._positions = {} if positions is None else positions
-        self._core, self._namespace, self._say = core, namespace, say
+        self._api, self._namespace, self._say = api, namespace, say
         self._cursors: dict[tuple[str, str], LogCursor] = {}
         self._read_at: dict[tuple[str, str], float] = {}
         self._read_to_end: set[tuple[str, str]] = set()
@@ -52,9 +69,9 @@ class PodLogs:
         """
         complete = True
         for pod in sorted(pods, key=lambda item: item["metadata"].get("creationTimestamp") or ""):
-            for container, ended in _readable_containers(pod):
-                wanted = ended or final
-                done = await self._read_one((pod["metadata"]["name"], container), wanted)
+            for container in _readable_containers(pod):
+                wanted = container.ended or final
+                done = await self._read_one(pod["metadata"]["name"], container, wanted)
                 complete = complete and (done or not wanted)
         return complete
 
@@ -68,7 +85,8 @@ class PodLogs:
             pause *= 2
         self._say("The end of a pod's log could not be read: the Kubernetes API did not answer.")
 
-    async def _read_one(self, key: tuple[str, str], ended: bool) -> bool:
+    async def _read_one(self, pod: str, container: _Readable, ended: bool) -> bool:
+        key = (pod, container.name)
         if key in self._read_to_end:
             return True
         now = asyncio.get_running_loop().time()
@@ -82,44 +100,38 @@ class PodLogs:
                     self._read_to_end.add(key)
                 return True
             return False
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except NO_ANSWER:
             return False
-        name = f"{key[0]}/{key[1]}"
+        name = f"{pod}/{container.name}"
         if name not in self._positions:
-            self._say(f"--- log of pod {key[0]}, container {key[1]} ---")
+            self._say(f"--- log of pod {pod}, container {container.name} ---", container.started)
         self._read_at[key] = now
         cursor = self._cursors.setdefault(key, LogCursor(*self._positions.get(name, ())))
         for line in readable(cursor.new(text, final=ended)):
-            self._say(line)
+            self._say(line.text, line.at)
         self._positions[name] = cursor.position
         if ended:
             self._read_to_end.add(key)
         return True
 
     async def _fetch(self, key: tuple[str, str], now: float) -> str:
-        since = {}
+        since: dict[str, Any] = {}
         if key in self._read_at:
             since = {"since_seconds": int(now - self._read_at[key]) + OVERLAP_SECONDS}
-        answer = await self._core.read_namespaced_pod_log(
-            key[0],
-            self._namespace,
-            container=key[1],
-            timestamps=True,
-            **since,
-            _preload_content=False,
-            _request_timeout=(10, 60),
-        )
+        call = ("core", "read_namespaced_pod_log", key[0], self._namespace)
+        answer = await self._api.send(*call, container=key[1], timestamps=True, **since)
         return (await read_body(answer)).decode(errors="replace")
 
 
-def _readable_containers(pod: dict[str, Any]) -> Iterator[tuple[str, bool]]:
-    """The containers whose logs a person wants, and whether each has ended: an init container only if it failed."""
+def _readable_containers(pod: dict[str, Any]) -> Iterator[_Readable]:
+    """The containers whose logs a person wants; an init container's only if it failed."""
     status = pod.get("status") or {}
     for field in ("initContainerStatuses", "containerStatuses"):
         for container in status.get(field) or ():
             state = container.get("state") or {}
-            ended = state.get("terminated")
+            ended, running = state.get("terminated"), state.get("running")
             if field == "initContainerStatuses" and not (ended and ended.get("exitCode")):
                 continue
-            if ended is not None or "running" in state:
-                yield container["name"], ended is not None
+            if ended is not None or running is not None:
+                started = (ended or running or {}).get("startedAt") or ""
+                yield _Readable(container["name"], ended is not None, started)

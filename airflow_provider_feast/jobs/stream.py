@@ -1,153 +1,210 @@
-"""A LIST+WATCH of one kind of object: a small cache that follows the cluster across cuts and gaps."""
+"""LIST+WATCH: small caches that follow a cluster across cuts and gaps, shared by all who wait in this process."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
 
 import aiohttp
 from kubernetes_asyncio.client.exceptions import ApiException
 
-from airflow_provider_feast.jobs.api import TRANSIENT, explain, status_message
+from airflow_provider_feast.jobs.async_api import NO_ANSWER, AsyncApi, Patience, read_body
 
 WATCH_SECONDS = 240
 """How long one watch lasts before it is opened anew."""
 
+SILENCE_SECONDS = 100
+"""A watch that gives no sign for so long is taken for dead; a server sends a bookmark about every minute."""
+
+LINGER_SECONDS = 30.0
+"""How long a shared stream that nobody uses is kept: the next task may come soon."""
+
+OWNER = "batch.kubernetes.io/controller-uid"
+
+
+class Kind(NamedTuple):
+    """A kind of object that can be followed.
+
+    :param resource: its RBAC name.
+    :param group: see :meth:`AsyncApi.send`.
+    :param method: the client's list method.
+    :param topic: whom a change of an object concerns.
+    """
+
+    resource: str
+    group: str
+    method: str
+    topic: Callable[[dict[str, Any]], str]
+
+
+def _uid(item: dict[str, Any]) -> str:
+    return str(item["metadata"]["uid"])
+
+
+def _owner(item: dict[str, Any]) -> str:
+    return str((item["metadata"].get("labels") or {}).get(OWNER, ""))
+
+
+def _name(item: dict[str, Any]) -> str:
+    return str(item["metadata"]["name"])
+
+
+JOBS = Kind("jobs", "batch", "list_namespaced_job", _uid)
+PODS = Kind("pods", "core", "list_namespaced_pod", _owner)
+LEASES = Kind("leases", "coordination", "list_namespaced_lease", _name)
+
+EVERY = ""
+"""The topic of a subscriber whom every change concerns."""
+
 
 class Gap(Exception):  # noqa: N818 (not an error: a signal to list again)
-    """The watch cannot go on from where it was (410 Gone)."""
-
-
-async def read_body(answer: Any) -> bytes:
-    """The body of a raw answer; the asynchronous client leaves looking at its status to us.
-
-    :param answer: what a method called with ``_preload_content=False`` returned.
-    :raises ApiException: for any status but 2xx, with the body.
-    """
-    try:
-        body: bytes = await answer.read()
-    finally:
-        answer.release()
-    if not 200 <= answer.status <= 299:
-        error = ApiException(status=answer.status, reason=answer.reason)
-        error.body = body
-        raise error
-    return body
+    """The watch cannot go on from where it was (410 Gone, or silence)."""
 
 
 class ObjectStream:
     """What a selector matches, kept up to date.
 
-    :param call: the client's list method, e.g. ``BatchV1Api(client).list_namespaced_job``.
-    :param resource: its RBAC name, for messages.
-    :param namespace: where to look.
-    :param on_change: called after each change.
-    :param outage_seconds: how long the API server may be away.
+    :param api: the cluster.
+    :param kind: what is followed.
+    :param namespace: where.
     :param selectors: ``label_selector`` or ``field_selector``.
     """
 
-    def __init__(
-        self,
-        call: Callable[..., Awaitable[Any]],
-        resource: str,
-        namespace: str,
-        on_change: Callable[[], None],
-        outage_seconds: float,
-        **selectors: str,
-    ) -> None:
-        self.objects: dict[str, dict[str, Any]] = {}
-        self.deleted: dict[str, dict[str, Any]] = {}
+    def __init__(self, api: AsyncApi, kind: Kind, namespace: str, **selectors: str) -> None:
         self.listed = False
-        self._call, self._resource, self._namespace = call, resource, namespace
-        self._on_change, self._outage, self._selectors = on_change, outage_seconds, selectors
+        self.error: Exception | None = None
+        self._api, self._kind, self._namespace, self._selectors = api, kind, namespace, selectors
+        self._objects: dict[str, dict[str, dict[str, Any]]] = {}
+        self._gone: dict[str, dict[str, dict[str, Any]]] = {}
+        self._subscribers: dict[str, list[asyncio.Event]] = {}
 
     @property
-    def everything(self) -> list[dict[str, Any]]:
-        """The objects that are there, and the last state of those that were."""
-        return [*self.deleted.values(), *self.objects.values()]
+    def used(self) -> bool:
+        """Whether anybody subscribes to it."""
+        return bool(self._subscribers)
+
+    def present(self, topic: str = EVERY) -> list[dict[str, Any]]:
+        """The objects of a topic that are there."""
+        if topic == EVERY:
+            return [item for items in self._objects.values() for item in items.values()]
+        return list(self._objects.get(topic, {}).values())
+
+    def gone(self, topic: str) -> list[dict[str, Any]]:
+        """The last state of the objects of a topic that vanished while somebody subscribed to it."""
+        return list(self._gone.get(topic, {}).values())
+
+    def subscribe(self, topic: str, wake: asyncio.Event) -> None:
+        """Set ``wake`` after each change of the topic."""
+        self._subscribers.setdefault(topic, []).append(wake)
+
+    def unsubscribe(self, topic: str, wake: asyncio.Event) -> None:
+        """Undo :meth:`subscribe`; what vanished is forgotten with the last subscriber."""
+        left = [other for other in self._subscribers.get(topic, ()) if other is not wake]
+        if left:
+            self._subscribers[topic] = left
+        else:
+            self._subscribers.pop(topic, None)
+            self._gone.pop(topic, None)
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more will come; tell all subscribers."""
+        self.error = error
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for events in self._subscribers.values():
+            for wake in events:
+                wake.set()
+
+    def _wake(self, topic: str) -> None:
+        for wake in (*self._subscribers.get(topic, ()), *self._subscribers.get(EVERY, ())):
+            wake.set()
 
     async def follow(self) -> None:
         """List and watch until cancelled.
 
-        :raises FeastError: when Kubernetes refuses, or is away for longer than ``outage_seconds``.
+        :raises FeastError: when Kubernetes refuses, or is away for too long.
         """
-        loop, away_since, pause = asyncio.get_running_loop(), None, 0.5
-        version: str | None = None
+        patience, version = Patience(self._api.outage_seconds), None
         while True:
             try:
                 version = await self._list() if version is None else version
-                away_since, pause = None, 0.5
+                patience.answered()
                 version = await self._watch(version)
             except Gap:
                 version = None
-            except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
-                status = error.status if isinstance(error, ApiException) else None
-                away_since = away_since or loop.time()
-                if (status and status not in TRANSIENT) or loop.time() - away_since > self._outage:
-                    message = status_message(error.body) if isinstance(error, ApiException) else repr(error)
-                    raise explain(status, message, "watch", self._resource, self._namespace) from error
+            except (ApiException, *NO_ANSWER) as error:
                 version = None
-                await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 (jitter)
-                pause = min(pause * 2, 15.0)
+                await patience.bear(error, "watch", self._kind.resource, self._namespace)
+
+    async def _send(self, **options: Any) -> Any:
+        return await self._api.send(
+            self._kind.group, self._kind.method, self._namespace, **self._selectors, **options
+        )
 
     async def _list(self) -> str:
-        answer = await self._call(
-            self._namespace, **self._selectors, _preload_content=False, _request_timeout=(10, 60)
-        )
-        body = json.loads(await read_body(answer))
-        now = {item["metadata"]["uid"]: item for item in body.get("items") or ()}
-        for uid in set(self.objects) - set(now):
-            self.deleted[uid] = _ended(self.objects[uid])
-        self.objects, self.listed = now, True
-        self._on_change()
+        body = json.loads(await read_body(await self._send(_request_timeout=(10, 60))))
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        for item in body.get("items") or ():
+            found.setdefault(self._kind.topic(item), {})[_uid(item)] = item
+        for topic, items in self._objects.items():
+            for uid in set(items) - set(found.get(topic, {})):
+                self._bury(topic, items[uid])
+        self._objects, self.listed = found, True
+        self._wake_all()
         version: str = body["metadata"]["resourceVersion"]
         return version
 
     async def _watch(self, version: str) -> str:
-        answer = await self._call(
-            self._namespace,
-            **self._selectors,
+        answer = await self._send(
             watch=True,
             allow_watch_bookmarks=True,
             resource_version=version,
             timeout_seconds=WATCH_SECONDS,
-            _preload_content=False,
-            _request_timeout=aiohttp.ClientTimeout(sock_connect=10, sock_read=WATCH_SECONDS + 30),
+            _request_timeout=aiohttp.ClientTimeout(sock_connect=10, sock_read=SILENCE_SECONDS),
         )
         if answer.status != 200:
             await read_body(answer)
         try:
             async for event in _lines(answer):
                 version = self._take(event["type"], event["object"], version)
+        except aiohttp.SocketTimeoutError as silence:
+            raise Gap from silence
         finally:
             answer.close()
         return version
 
-    def _take(self, kind: str, item: dict[str, Any], version: str) -> str:
-        if kind == "ERROR":
+    def _take(self, change: str, item: dict[str, Any], version: str) -> str:
+        if change == "ERROR":
             if item.get("code") == 410:
                 raise Gap
             raise ApiException(status=item.get("code") or 500, reason=str(item.get("message")))
-        if kind != "BOOKMARK":
-            uid = item["metadata"]["uid"]
-            if kind == "DELETED":
-                self.objects.pop(uid, None)
-                self.deleted[uid] = _ended(item)
+        if change != "BOOKMARK":
+            topic = self._kind.topic(item)
+            if change == "DELETED":
+                self._objects.get(topic, {}).pop(_uid(item), None)
+                self._bury(topic, item)
             else:
-                self.objects[uid] = item
-            self._on_change()
+                self._objects.setdefault(topic, {})[_uid(item)] = item
+            if not self._objects.get(topic):
+                self._objects.pop(topic, None)
+            self._wake(topic)
         newer: str = item["metadata"].get("resourceVersion") or version
         return newer
 
-
-def _ended(item: dict[str, Any]) -> dict[str, Any]:
-    """The last state of an object that is gone; it says so also when its end was not watched."""
-    metadata = item["metadata"]
-    gone = {"deletionTimestamp": metadata.get("deletionTimestamp") or metadata.get("creationTimestamp")}
-    return {**item, "metadata": {**metadata, **gone}}
+    def _bury(self, topic: str, item: dict[str, Any]) -> None:
+        """Keep the last state of an object that is gone; it says so also when its end was not watched."""
+        if topic in self._subscribers:
+            metadata = item["metadata"]
+            at = metadata.get("deletionTimestamp") or metadata.get("creationTimestamp")
+            self._gone.setdefault(topic, {})[_uid(item)] = {
+                **item,
+                "metadata": {**metadata, "deletionTimestamp": at},
+            }
 
 
 async def _lines(answer: Any) -> AsyncIterator[dict[str, Any]]:
@@ -158,3 +215,60 @@ async def _lines(answer: Any) -> AsyncIterator[dict[str, Any]]:
         for line in lines:
             if line.strip():
                 yield json.loads(line)
+
+
+class Streams:
+    """The streams of one cluster in one event loop: each is opened once, whoever needs it, and closed after use.
+
+    :param api: the cluster; its connections are closed with the last stream that lingered.
+    :param linger: seconds that a stream is kept when nobody uses it; 0 where :meth:`close` is called at the end.
+    """
+
+    def __init__(self, api: AsyncApi, linger: float = LINGER_SECONDS) -> None:
+        self.api = api
+        self._linger = linger
+        self._open: dict[Any, tuple[ObjectStream, asyncio.Task[None]]] = {}
+
+    @asynccontextmanager
+    async def subscribed(
+        self, kind: Kind, namespace: str, topic: str, wake: asyncio.Event, **selectors: str
+    ) -> AsyncIterator[ObjectStream]:
+        """A stream that sets ``wake`` when something of the topic changes."""
+        key = (kind.resource, namespace, *sorted(selectors.items()))
+        if key not in self._open:
+            stream = ObjectStream(self.api, kind, namespace, **selectors)
+            own = (
+                contextvars.Context()
+            )  # not that of the task which happened to come first: its log is its own
+            self._open[key] = stream, asyncio.create_task(self._run(key, stream), context=own)
+        stream, _ = self._open[key]
+        stream.subscribe(topic, wake)
+        try:
+            yield stream
+        finally:
+            stream.unsubscribe(topic, wake)
+            if not stream.used:
+                asyncio.get_running_loop().call_later(self._linger, self._drop, key, stream)
+
+    async def close(self) -> None:
+        """End all streams and close the connections."""
+        tasks = [task for _, task in self._open.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.api.close()
+
+    def _drop(self, key: Any, stream: ObjectStream) -> None:
+        found = self._open.get(key)
+        if found is not None and found[0] is stream and not stream.used:
+            found[1].cancel()
+
+    async def _run(self, key: Any, stream: ObjectStream) -> None:
+        try:
+            await stream.follow()
+        except Exception as error:  # noqa: BLE001 (handed to all who wait for it)
+            stream.fail(error)
+        finally:
+            self._open.pop(key, None)
+            if self._linger and not self._open:
+                await self.api.close()

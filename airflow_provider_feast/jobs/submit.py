@@ -16,6 +16,8 @@ from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.errors import ApiUnavailableError, FeastClusterError, NameTakenError
 from airflow_provider_feast.model.naming import A_MANIFEST_DIGEST, L_EPOCH, L_KEY
 
+_ROUNDS = 6
+
 GONE_SECONDS = 120.0
 """How long a deleted Job may take to be gone: its pods' grace period and some."""
 
@@ -45,7 +47,12 @@ def condition(job: dict[str, Any], kind: str) -> bool:
     return any(entry.get("type") == kind and entry.get("status") == "True" for entry in conditions)
 
 
-def decide(jobs: Iterable[dict[str, Any]], epoch: int, digest_of: Callable[[str], str]) -> Decision:
+def ended(job: dict[str, Any]) -> bool:
+    """Whether a Job has come to its end, one way or the other."""
+    return condition(job, "Complete") or condition(job, "Failed")
+
+
+def decide(jobs: Iterable[dict[str, Any]], epoch: str, digest_of: Callable[[str], str]) -> Decision:
     """Adopt, replace or create.
 
     Same epoch: a running Job is adopted if it does the same, else deleted; a succeeded one's outcome is
@@ -56,19 +63,22 @@ def decide(jobs: Iterable[dict[str, Any]], epoch: int, digest_of: Callable[[str]
     :param digest_of: the manifest digest that a Job of that name would have now.
     """
     delete: list[dict[str, Any]] = []
-    ours: dict[str, Any] | None = None
+    ours: list[dict[str, Any]] = []
     for job in sorted(jobs, key=lambda item: item["metadata"].get("creationTimestamp") or ""):
         fate = _fate(job, epoch, digest_of)
         if fate is Fate.DELETE:
             delete.append(job)
         elif fate is Fate.ADOPT:
-            ours = job
-    return Decision(ours, delete)
+            ours.append(job)
+    done = [job for job in ours if ended(job)]
+    candidates = done or ours
+    adopt = candidates[-1] if candidates else None
+    return Decision(adopt, delete + [job for job in ours if job is not adopt and not ended(job)])
 
 
-def _fate(job: dict[str, Any], epoch: int, digest_of: Callable[[str], str]) -> Fate:
+def _fate(job: dict[str, Any], epoch: str, digest_of: Callable[[str], str]) -> Fate:
     metadata = job["metadata"]
-    if (metadata.get("labels") or {}).get(L_EPOCH) != str(epoch) or metadata.get("deletionTimestamp"):
+    if (metadata.get("labels") or {}).get(L_EPOCH) != epoch or metadata.get("deletionTimestamp"):
         return Fate.DELETE
     if condition(job, "Complete"):
         return Fate.ADOPT
@@ -81,7 +91,7 @@ def _fate(job: dict[str, Any], epoch: int, digest_of: Callable[[str], str]) -> F
 class Submission(NamedTuple):
     """What :func:`create_or_adopt` came to.
 
-    :param job: the Job as the API returned it, resumed.
+    :param job: the Job as the API returned it; a new one is suspended.
     :param adopted: whether it was there before.
     """
 
@@ -100,7 +110,7 @@ class Wanted(NamedTuple):
     """
 
     key: naming.TaskKey
-    epoch: int
+    epoch: str
     name_of: Callable[[int], str]
     build: Callable[[str], dict[str, Any]]
     configuration: str | None = None
@@ -113,7 +123,9 @@ def create_or_adopt(
     say: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Submission:
-    """Make sure that a task has exactly one live Job, and that it runs.
+    """Make sure that a task has exactly one live Job, and that it has what it needs to run.
+
+    A new Job is suspended; :class:`~airflow_provider_feast.jobs.watch.JobWatch` lets it run.
 
     :param say: takes a line for the task's log.
     :raises FeastError: when the cluster refuses.
@@ -129,56 +141,49 @@ def create_or_adopt(
         digest: str = manifest(name)["metadata"]["annotations"][A_MANIFEST_DIGEST]
         return digest
 
-    jobs = cluster.list_jobs(f"{L_KEY}={wanted.key.digest}")
-    decision = decide(jobs, wanted.epoch, digest_of)
-    for old in decision.delete:
-        say(f"Deleting Job {old['metadata']['name']}: it belongs to an earlier state of this task.")
-        delete_and_wait(cluster, old, sleep)
-    if decision.adopt is not None:
-        say(f"Job {decision.adopt['metadata']['name']} of this task exists already; taking it over.")
-        return Submission(_start(cluster, decision.adopt, wanted), adopted=True)
-    gone = {job["metadata"]["name"] for job in decision.delete}
-    taken = {job["metadata"]["name"] for job in jobs} - gone
-    name = next(name for count in range(len(taken) + 1) if (name := wanted.name_of(count)) not in taken)
-    body = manifest(name)
-    job = cluster.create_job(body)
-    if job is None:
-        return Submission(_start(cluster, _ours(cluster, body), wanted), adopted=True)
-    return Submission(_start(cluster, job, wanted), adopted=False)
+    for _ in range(_ROUNDS):
+        jobs = cluster.list_jobs(f"{L_KEY}={wanted.key.digest}")
+        decision = decide(jobs, wanted.epoch, digest_of)
+        for old in decision.delete:
+            say(f"Deleting Job {old['metadata']['name']}: it belongs to an earlier state of this task.")
+            delete_and_wait(cluster, old, sleep)
+        if decision.adopt is not None:
+            say(f"Job {decision.adopt['metadata']['name']} of this task exists already; taking it over.")
+            return Submission(_equip(cluster, decision.adopt, wanted), adopted=True)
+        kept = {job["metadata"]["name"] for job in jobs} - {j["metadata"]["name"] for j in decision.delete}
+        name = next(name for count in range(len(kept) + 1) if (name := wanted.name_of(count)) not in kept)
+        job = cluster.create_job(manifest(name))
+        if job is not None:
+            return Submission(_equip(cluster, job, wanted), adopted=False)
+        _check_ours(
+            cluster, name, wanted
+        )  # taken: by a request of ours whose answer was lost, or by somebody else
+    raise ApiUnavailableError(
+        f"{_ROUNDS} times a Job of this task appeared or vanished while one was to be made",
+        where=f"namespace {cluster.namespace!r}",
+        remedy="run the task again; if it happens again, find out who else creates or deletes its Jobs",
+    )
 
 
-def _ours(cluster: ClusterApi, body: dict[str, Any]) -> dict[str, Any]:
-    """The Job that took our name: ours, created by a request whose answer was lost, or somebody else's."""
-    name, labels = body["metadata"]["name"], body["metadata"]["labels"]
-    job = cluster.read_job(name)
-    if job is None:
-        raise ApiUnavailableError(
-            f"Job {name} exists and does not exist: it is being deleted right now",
-            remedy="run the task again",
-        )
-    theirs = job["metadata"].get("labels") or {}
-    digest = (job["metadata"].get("annotations") or {}).get(A_MANIFEST_DIGEST)
-    if theirs.get(L_KEY) != labels[L_KEY] or digest != body["metadata"]["annotations"][A_MANIFEST_DIGEST]:
+def _check_ours(cluster: ClusterApi, name: str, wanted: Wanted) -> None:
+    """See that what took our name carries our key; it is found by its labels then.
+
+    :raises NameTakenError: when it is somebody else's.
+    """
+    there = cluster.read_job(name)
+    if there is not None and (there["metadata"].get("labels") or {}).get(L_KEY) != wanted.key.digest:
         raise NameTakenError(
             f"a Job named {name} exists that this task did not create",
             where=f"namespace {cluster.namespace!r}",
             remedy=f"look at it (kubectl -n {cluster.namespace} describe job {name}); delete it if it is not needed",
         )
-    return job
 
 
-def _start(cluster: ClusterApi, job: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
-    if not job["spec"].get("suspend"):
-        return job
-    if wanted.configuration is not None:
+def _equip(cluster: ClusterApi, job: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
+    """Give a Job that has not run yet the ConfigMap it needs."""
+    if job["spec"].get("suspend") and not ended(job) and wanted.configuration is not None:
         _own_config_map(cluster, job, wanted.configuration)
-    name = job["metadata"]["name"]
-    resumed = cluster.patch_job(name, {"spec": {"suspend": False}})
-    if resumed is None:
-        raise ApiUnavailableError(
-            f"Job {name} was deleted before it could start", remedy="run the task again"
-        )
-    return resumed
+    return job
 
 
 def _own_config_map(cluster: ClusterApi, job: dict[str, Any], text: str) -> None:

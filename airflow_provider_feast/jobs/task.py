@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs.builder import build_final_job
+from airflow_provider_feast.jobs.conclusion import Conclusion
+from airflow_provider_feast.jobs.killing import Killing, task_state
+from airflow_provider_feast.jobs.logs import say_to
 from airflow_provider_feast.jobs.manifest import JobPlan
-from airflow_provider_feast.jobs.submit import Wanted, condition, create_or_adopt, ensure_runner
-from airflow_provider_feast.jobs.watch import WatchOptions
+from airflow_provider_feast.jobs.pod_logs import Positions
+from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended, ensure_runner
+from airflow_provider_feast.jobs.watch import WatchOptions, execution_timeout_reached
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import (
     FeastConfigurationError,
     FeastDagError,
     FeastTransientError,
+    RegistryLockedError,
     raise_told,
 )
-from airflow_provider_feast.model.outcome import JobState, Outcome
+from airflow_provider_feast.model.lock import LockRequest, default_lock_name, written_views
+from airflow_provider_feast.model.outcome import Outcome
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.sources import ConfigMapConfiguration
 from airflow_provider_feast.model.windows import Window
-
-XCOM_SCHEMA = 1
-"""Version of the result in XCom; ``docs/result.md`` describes it."""
 
 DEFER_AFTER_SECONDS = 10.0
 """How long a worker watches before it defers: short commands never do, and a task that defers within seconds of its
@@ -34,7 +39,21 @@ start can be failed by the scheduler (it finds the executor done and the task st
 
 DEFERRED_LOG_SECONDS = 5.0
 BACKSTOP_SECONDS = 900.0
-"""``defer(timeout=)`` beyond the Job's own deadline and start-up: nothing but a backstop."""
+"""``defer(timeout=)`` beyond all other limits: nothing but a backstop."""
+
+
+class _HandOver(BaseException):
+    """The worker is going away while the task goes on: stop waiting."""
+
+
+def _reschedule() -> Exception:
+    """What makes Airflow run the task again at once, in the same try."""
+    try:
+        from airflow.sdk.exceptions import AirflowRescheduleException
+    except ImportError:  # Airflow 3.1
+        from airflow.exceptions import AirflowRescheduleException
+    error: Exception = AirflowRescheduleException(reschedule_date=datetime.now(UTC))  # type: ignore[no-untyped-call]
+    return error
 
 
 class TaskRun:
@@ -48,9 +67,11 @@ class TaskRun:
         self._operator, self._context, self._ti = operator, context, context["ti"]
         self._log = operator.log
         self._hook = FeastHook(operator.feast_conn_id, **operator.overrides())
+        self._began = time.time()
         self._job: dict[str, Any] | None = None
         self._command: FeastCommand | None = None
         self._window: Window | None = None
+        self._waiting = self._leaving = self._killed = False
 
     @property
     def settings(self) -> FeastSettings:
@@ -63,42 +84,212 @@ class TaskRun:
             deadline_seconds=min(settings.deadline_seconds, max(1, int(limit.total_seconds())))
         )
 
+    # --- submit and wait ------------------------------------------------------------------------
+
     def execute(self) -> dict[str, Any]:
         """Submit and wait, here or in the triggerer."""
-        hook, operator = self._hook, self._operator
-        hook.check_sources()
-        self._command, self._window = operator.feast_command(self._context)
-        submission = create_or_adopt(hook.cluster, self._wanted(), say=self._log.info)
-        self._job = submission.job
-        self._announce()
-        options = WatchOptions(
-            startup_seconds=self.settings.startup_timeout_seconds,
-            log_seconds=1.0 if operator.log_interval is None else operator.log_interval,
-        )
-        patience = DEFER_AFTER_SECONDS if operator.deferrable else None
-        positions: dict[str, list[Any]] = {}
-        outcome = hook.watch(self._job, self._log.info, options, patience, positions)
+        try:
+            self._hook.check_sources()
+            self._command, self._window = self._operator.feast_command(self._context)
+            submission = create_or_adopt(self._hook.cluster, self._wanted(), say=self._log.info)
+            self._job = submission.job
+            if self._killed:  # while the Job was being made
+                self._hook.delete(self._job)
+            self._announce()
+            return self._wait()
+        except AirflowTaskTimeout as error:
+            raise self._timed_out() from error
+        except RegistryLockedError:
+            self._drop()
+            raise
+
+    def _wait(self) -> dict[str, Any]:
+        positions: Positions = {}
+        seconds = 1.0 if self._operator.log_interval is None else self._operator.log_interval
+        patience = DEFER_AFTER_SECONDS if self._operator.deferrable else None
+        try:
+            self._waiting = True
+            self._leave_if_asked()
+            outcome = self._hook.watch(
+                self._job or {}, say_to(self._log), self._options(seconds), patience, positions, self._lock()
+            )
+        except _HandOver:
+            self._log.info("This worker is going away. The Job runs on, and the next worker takes it over.")
+            raise _reschedule() from None
+        finally:
+            self._waiting = False
         return self._defer(positions) if outcome is None else self._conclude(outcome)
+
+    def _options(self, log_seconds: float) -> WatchOptions:
+        settings = self.settings
+        return WatchOptions(
+            startup_seconds=settings.startup_timeout_seconds,
+            log_seconds=log_seconds,
+            outage_seconds=settings.api_outage_tolerance_seconds,
+            lock_seconds=settings.lock_timeout_seconds,
+        )
 
     def resume(self, event: Any) -> dict[str, Any]:
         """Take the verdict that the trigger brought."""
-        raise_told(event)
+        if isinstance(event, dict) and "job" in event:
+            name, uid = str(event["job"]), str(event.get("uid", ""))
+            self._job = {
+                "metadata": {"name": name, "namespace": self._hook.namespace, "uid": uid},
+                "spec": {},
+            }
+        try:
+            raise_told(event)
+        except RegistryLockedError:
+            self._drop()
+            raise
         if not isinstance(event.get("outcome"), dict):
             raise FeastTransientError(
                 f"the triggerer sent no verdict: {event!r}", remedy="run the task again"
             )
-        name = str(event["job"])
-        self._job = self._hook.cluster.read_job(name) or {
-            "metadata": {"name": name, "namespace": self._hook.namespace, "uid": ""}
-        }
         self._command, self._window = self._operator.feast_command(self._context)
         return self._conclude(Outcome.from_dict(event["outcome"]))
 
+    def _conclude(self, outcome: Outcome) -> dict[str, Any]:
+        limit = self._operator.execution_timeout
+        if limit is not None and limit.total_seconds() < self._hook.settings.deadline_seconds:
+            outcome = outcome.at_limit("the task's execution_timeout")
+        conclusion = Conclusion(self._hook, self.settings, self._log, self._job or {})
+        result = conclusion.result(outcome, self._command, self._window)
+        self._ti.xcom_push(key="result", value=result)
+        conclusion.settle(outcome)
+        return result
+
+    # --- the end before the end -----------------------------------------------------------------
+
     def kill(self) -> None:
-        """Delete the Job; Airflow ends the task."""
+        """Airflow ends this process: delete the Job if the task has no more use for it, see ``jobs/killing.py``."""
+        killing = Killing(lambda: task_state(self._ti), self._delete_for_good)
+        if killing.run():
+            self._killed = True
+            self._log.info("The task was ended; its Job is deleted.")
+        elif killing.problem is None:
+            self._leaving = True
+        if killing.problem is not None:
+            self._log.warning("The Job is kept: %s", killing.problem)
+        self._leave_if_asked()
+
+    def _leave_if_asked(self) -> None:
+        if self._leaving and self._waiting:
+            raise _HandOver
+
+    def _delete_for_good(self) -> None:
+        """Delete the Job; one that has ended stays as a record."""
+        for job in self._own_jobs():
+            self._hook.delete(job)
+
+    def _own_jobs(self) -> list[dict[str, Any]]:
+        """The Job of this try while it has not ended; also one of which the create was not yet answered."""
+        if self._job is not None:
+            job = self._hook.cluster.read_job(self._job["metadata"]["name"])
+            same = job is not None and job["metadata"]["uid"] == self._job["metadata"]["uid"]
+            return [job] if job is not None and same and not ended(job) else []
+        jobs = self._hook.cluster.list_jobs(f"{naming.L_KEY}={self._key().digest}")
+        tries = str(self._ti.try_number)
+        ours = [job for job in jobs if (job["metadata"].get("annotations") or {}).get(naming.A_TRY) == tries]
+        return [job for job in ours if not ended(job)]
+
+    def _timed_out(self) -> Exception:
+        """What a task raises that ran into its execution_timeout; its Job is gone by then."""
+        seconds = self._operator.execution_timeout.total_seconds()
+        for job in self._own_jobs():
+            self._hook.delete_and_wait(job)
+        where = (
+            f"Job {self._job['metadata']['name']} in namespace {self._hook.namespace}" if self._job else ""
+        )
+        return execution_timeout_reached(seconds).error(where)
+
+    def _drop(self) -> None:
+        """Delete a Job that has not run."""
         if self._job is not None and self._job["metadata"]["uid"]:
-            self._log.info("The task is being ended; deleting Job %s.", self._job["metadata"]["name"])
             self._hook.delete(self._job)
+
+    # --- the Job --------------------------------------------------------------------------------
+
+    def _key(self) -> naming.TaskKey:
+        ti = self._ti
+        index = -1 if ti.map_index is None else ti.map_index
+        return naming.TaskKey(self.settings.deployment_id, ti.dag_id, ti.task_id, ti.run_id, index)
+
+    def _epoch(self) -> str:
+        cleared = max(0, self._ti.max_tries - (self._operator.retries or 0))
+        run = self._context.get("dag_run")
+        return naming.epoch_of(cleared, getattr(run, "start_date", None))
+
+    def _lock(self) -> LockRequest | None:
+        settings = self.settings
+        views = written_views(self._command or FeastCommand("apply"), settings.concurrency)
+        name = settings.lock_name or default_lock_name(settings.feature_store)
+        return LockRequest(name, settings.lock_namespace or self._hook.namespace, views) if views else None
+
+    def _wanted(self) -> Wanted:
+        key, epoch, settings = self._key(), self._epoch(), self.settings
+        command, text = self._command, self._hook.inline_configuration()
+        if command is None:  # pragma: no cover (execute sets it)
+            raise FeastDagError("no command")
+        runner = ensure_runner(self._hook.cluster)
+        source = settings.configuration
+        config_digest = naming.digest(text) if text else naming.digest(list(source)) if source else ""
+
+        def build(name: str) -> dict[str, Any]:
+            plan = JobPlan(
+                name=name,
+                key=key,
+                epoch=epoch,
+                try_number=self._ti.try_number,
+                command=command,
+                settings=settings,
+                namespace=self._hook.namespace,
+                runner=runner,
+                config_digest=config_digest[:40],
+                allow_empty=self._operator.allows_empty,
+                window=str(self._window or ""),
+                lock=self._lock(),
+            )
+            return build_final_job(plan, self._hook.kubernetes, self._context)
+
+        return Wanted(key, epoch, lambda n: naming.job_name(command.subcommand, key, epoch, n), build, text)
+
+    def _announce(self) -> None:
+        metadata = (self._job or {})["metadata"]
+        namespace, name = self._hook.namespace, metadata["name"]
+        self._ti.xcom_push(key="job_name", value=name)
+        self._ti.xcom_push(key="job_namespace", value=namespace)
+        command = " ".join(self._command.argv) if self._command else ""
+        self._log.info("Job %s in namespace %s runs `feast %s`.", name, namespace, command)
+        if self._window:
+            self._log.info("Window: %s", self._window)
+        self._log.info("To look at it: kubectl -n %s describe job %s", namespace, name)
+
+    def _defer(self, positions: Positions) -> Any:
+        from airflow_provider_feast.triggers.feast import FeastJobTrigger
+
+        job, settings, interval = self._job or {}, self.settings, self._operator.log_interval
+        deadline, limit = job["spec"].get("activeDeadlineSeconds"), self._operator.execution_timeout
+        options = self._options(DEFERRED_LOG_SECONDS if interval is None else interval)
+        if limit is not None:
+            seconds = limit.total_seconds()
+            options = options._replace(deadline_at=self._began + seconds, limit_seconds=seconds)
+        backstop = settings.startup_timeout_seconds + settings.lock_timeout_seconds + BACKSTOP_SECONDS
+        self._log.info("The Job runs on; this task waits for it in the triggerer.")
+        lock = self._lock()
+        return self._operator.defer(
+            trigger=FeastJobTrigger(
+                settings.kubernetes_conn_id,
+                self._hook.namespace,
+                job["metadata"]["name"],
+                job["metadata"]["uid"],
+                options._asdict(),
+                positions,
+                lock=lock._asdict() if lock else None,
+            ),
+            method_name="resume",
+            timeout=None if deadline is None else timedelta(seconds=deadline + backstop),
+        )
 
     def confirm_project(self, project: str) -> None:
         """Compare a project's name with the configuration's.
@@ -130,141 +321,3 @@ class TaskRun:
             raise FeastConfigurationError(
                 f"feature_store.yaml is not YAML: {error}", remedy="correct it"
             ) from error
-
-    def _wanted(self) -> Wanted:
-        ti, operator, settings = self._ti, self._operator, self.settings
-        key = naming.TaskKey(settings.deployment_id, ti.dag_id, ti.task_id, ti.run_id, ti.map_index or -1)
-        if ti.map_index is not None:
-            key = key._replace(map_index=ti.map_index)
-        epoch = max(0, ti.max_tries - (operator.retries or 0))
-        command, text = self._command, self._hook.inline_configuration()
-        if command is None:  # pragma: no cover (execute sets it)
-            raise FeastDagError("no command")
-        runner = ensure_runner(self._hook.cluster)
-        source = settings.configuration
-        config_digest = naming.digest(text) if text else naming.digest(list(source)) if source else ""
-
-        def build(name: str) -> dict[str, Any]:
-            plan = JobPlan(
-                name=name,
-                key=key,
-                epoch=epoch,
-                try_number=ti.try_number,
-                command=command,
-                settings=settings,
-                namespace=self._hook.namespace,
-                runner=runner,
-                config_digest=config_digest[:40],
-                allow_empty=operator.allows_empty,
-                window=str(self._window or ""),
-            )
-            return build_final_job(plan, self._hook.kubernetes, self._context)
-
-        return Wanted(key, epoch, lambda n: naming.job_name(command.subcommand, key, epoch, n), build, text)
-
-    def _announce(self) -> None:
-        metadata = (self._job or {})["metadata"]
-        namespace, name = self._hook.namespace, metadata["name"]
-        self._ti.xcom_push(key="job_name", value=name)
-        self._ti.xcom_push(key="job_namespace", value=namespace)
-        command = " ".join(self._command.argv) if self._command else ""
-        self._log.info("Job %s in namespace %s runs `feast %s`.", name, namespace, command)
-        if self._window:
-            self._log.info("Window: %s", self._window)
-        self._log.info("To look at it: kubectl -n %s describe job %s", namespace, name)
-
-    def _defer(self, positions: dict[str, list[Any]]) -> Any:
-        from airflow_provider_feast.triggers.feast import FeastJobTrigger
-
-        job, settings = self._job or {}, self.settings
-        metadata, deadline = job["metadata"], job["spec"].get("activeDeadlineSeconds")
-        interval = self._operator.log_interval
-        options = WatchOptions(
-            startup_seconds=settings.startup_timeout_seconds,
-            log_seconds=DEFERRED_LOG_SECONDS if interval is None else interval,
-        )
-        backstop = settings.startup_timeout_seconds + BACKSTOP_SECONDS
-        self._log.info("The Job runs on; this task waits for it in the triggerer.")
-        return self._operator.defer(
-            trigger=FeastJobTrigger(
-                settings.kubernetes_conn_id,
-                self._hook.namespace,
-                metadata["name"],
-                metadata["uid"],
-                options._asdict(),
-                positions,
-            ),
-            method_name="resume",
-            timeout=None if deadline is None else timedelta(seconds=deadline + backstop),
-        )
-
-    def _conclude(self, outcome: Outcome) -> dict[str, Any]:
-        name = (self._job or {})["metadata"]["name"]
-        job = self._hook.cluster.read_job(name)
-        succeeded = outcome.state is JobState.SUCCEEDED
-        result = self._result(outcome, job or self._job or {})
-        self._ti.xcom_push(key="result", value=result)
-        if succeeded:
-            if job is not None:
-                self._keep(job, self.settings.ttl_seconds)
-            self._log.info("Job %s succeeded.", name)
-            return result
-        problem = outcome.problem
-        if job is not None and not (condition(job, "Failed") or condition(job, "Complete")):
-            self._log.info("Deleting Job %s, which would never finish as it is.", name)
-            self._hook.delete_and_wait(job)
-        elif job is not None:
-            self._keep(job, self.settings.ttl_on_failure_seconds)
-        where = f"Job {name} in namespace {self._hook.namespace}" + (
-            f", pod {outcome.pod}" if outcome.pod else ""
-        )
-        if problem is None:
-            raise FeastTransientError(
-                f"the Job ended as {outcome.state}", where=where, remedy="run the task again"
-            )
-        raise problem.error(where)
-
-    def _keep(self, job: dict[str, Any], seconds: int) -> None:
-        """Keep a finished Job this long, unless pod_options or job_overrides said how long."""
-        ours = max(self.settings.ttl_seconds, self.settings.ttl_on_failure_seconds)
-        if job["spec"].get("ttlSecondsAfterFinished") == ours != seconds:
-            self._hook.cluster.patch_job(
-                job["metadata"]["name"], {"spec": {"ttlSecondsAfterFinished": seconds}}
-            )
-
-    def _result(self, outcome: Outcome, job: dict[str, Any]) -> dict[str, Any]:
-        status, settings, told = job.get("status") or {}, self.settings, outcome.result
-        started = status.get("startTime") or (told.started if told else "")
-        finished = status.get("completionTime") or (told.finished if told else "") or _now()
-        return {
-            "schema": XCOM_SCHEMA,
-            "outcome": outcome.state.value,
-            "kind": outcome.problem.kind if outcome.problem else "",
-            "job": job["metadata"]["name"],
-            "namespace": self._hook.namespace,
-            "feature_store": settings.feature_store,
-            "command": self._command.argv if self._command else [],
-            "window": [self._window.start.isoformat(), self._window.end.isoformat()]
-            if self._window
-            else None,
-            "started": started,
-            "finished": finished,
-            "duration_seconds": _seconds(started, finished),
-            "image": settings.image,
-            "feast_version": told.feast if told else "",
-            "security_profile": settings.security_profile,
-            "views": {view: totals._asdict() for view, totals in told.views.items()} if told else {},
-            "views_omitted": told.views_omitted if told else 0,
-        }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _seconds(started: str, finished: str) -> float | None:
-    try:
-        span = datetime.fromisoformat(finished) - datetime.fromisoformat(started)
-    except (ValueError, TypeError):
-        return None
-    return round(max(0.0, span.total_seconds()), 3)

@@ -1,25 +1,34 @@
-"""Wait for one Job: watch it and its pods, pass on its log and its troubles, end with a verdict."""
+"""Wait for one Job: start it, watch it and its pods, pass on its log and its troubles, end with a verdict."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
-import aiohttp
-from kubernetes_asyncio.client import ApiClient, BatchV1Api, CoreV1Api
 from kubernetes_asyncio.client.exceptions import ApiException
 
-from airflow_provider_feast.jobs.api import explain, status_message
+from airflow_provider_feast.jobs.api import explain, pods_selector, status_message
+from airflow_provider_feast.jobs.async_api import NO_ANSWER, read_body
 from airflow_provider_feast.jobs.diagnose import diagnose
-from airflow_provider_feast.jobs.pod_logs import PodLogs
-from airflow_provider_feast.jobs.stream import ObjectStream, read_body
+from airflow_provider_feast.jobs.lock import RegistryLock
+from airflow_provider_feast.jobs.logs import Say
+from airflow_provider_feast.jobs.pod_logs import PodLogs, Positions
+from airflow_provider_feast.jobs.pod_view import PodView
+from airflow_provider_feast.jobs.stream import JOBS, PODS, ObjectStream, Streams
+from airflow_provider_feast.jobs.submit import ended
+from airflow_provider_feast.model.lock import Holder, LockRequest
+from airflow_provider_feast.model.naming import L_MANAGED_BY, MANAGED_BY
 from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
 
 EVENTS_SECONDS = 2.0
 """How often Events are listed while no pod of a Job is ready."""
+
+CATCH_UP_SECONDS = 1.0
+"""How long a Job that exists, but of which the watch has not told yet, is waited for before it is read again."""
 
 
 class WatchOptions(NamedTuple):
@@ -28,122 +37,202 @@ class WatchOptions(NamedTuple):
     :param startup_seconds: how long a Job may take until a container of its runs.
     :param log_seconds: how often running pods' logs are read; 0: only at the end.
     :param outage_seconds: how long the API server may be away.
+    :param lock_seconds: how long other writers of the registry are waited for.
+    :param deadline_at: Unix time after which the Job is deleted: Airflow's own limit; 0: none.
+    :param limit_seconds: that limit, for the message.
     """
 
     startup_seconds: float = 600.0
     log_seconds: float = 1.0
     outage_seconds: float = 600.0
+    lock_seconds: float = 6 * 3600.0
+    deadline_at: float = 0.0
+    limit_seconds: float = 0.0
+
+
+class Target(NamedTuple):
+    """The Job that is waited for; a later Job of the same name has another uid."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+def execution_timeout_reached(seconds: float) -> Problem:
+    """The problem of a task that ran into its own limit."""
+    return Problem(
+        "deadline_exceeded",
+        f"The task's execution_timeout of {seconds:g} s was reached; its Job was deleted.",
+        "Raise execution_timeout= on the task, or do less in one run.",
+    )
 
 
 class JobWatch:
     """One wait for one Job.
 
-    :param client: an asynchronous ``ApiClient``.
-    :param namespace: the Job's namespace.
-    :param name: the Job's name.
-    :param uid: the Job's uid: a later Job of the same name is another one.
+    :param streams: the cluster.
+    :param target: the Job.
     :param say: takes a line for the task's log.
     :param positions: how far logs were read before, see :class:`~airflow_provider_feast.jobs.pod_logs.PodLogs`.
+    :param lock: the lock that the Job must hold before it runs, if it needs one.
+    :param shared: whether the streams serve many waits: then they follow all Jobs of this provider, else this one.
     """
 
     def __init__(
         self,
-        client: ApiClient,
-        namespace: str,
-        name: str,
-        uid: str,
-        say: Callable[[str], None],
+        streams: Streams,
+        target: Target,
+        say: Say,
         options: WatchOptions,
-        positions: dict[str, list[Any]] | None = None,
+        positions: Positions | None = None,
+        lock: LockRequest | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
-        self._core: Any = CoreV1Api(client)  # its answers are raw: _preload_content=False
-        self._namespace, self._name, self._uid = namespace, name, uid
-        self._say, self._options = say, options
-        self._changed = asyncio.Event()
-        outage = options.outage_seconds
-        self._jobs = ObjectStream(
-            BatchV1Api(client).list_namespaced_job,
-            "jobs",
-            namespace,
-            self._changed.set,
-            outage,
-            field_selector=f"metadata.name={name}",
-        )
-        self._pods = ObjectStream(
-            self._core.list_namespaced_pod,
-            "pods",
-            namespace,
-            self._changed.set,
-            outage,
-            label_selector=f"batch.kubernetes.io/controller-uid={uid}",
-        )
+        self._streams, self._api, self._target = streams, streams.api, target
+        self._say, self._options, self._shared = say, options, shared
+        holder = Holder(target.uid, target.name, target.namespace)
+        self._lock = RegistryLock(streams, lock, holder, say) if lock is not None else None
+        self._wake = asyncio.Event()
+        self._jobs: ObjectStream
+        self._pods: ObjectStream
+        self._job: dict[str, Any] = {"metadata": {"name": target.name, "uid": target.uid}}
         self._events: list[dict[str, Any]] = []
-        self._logs = PodLogs(self._core, namespace, say, positions)
+        self._logs = PodLogs(self._api, target.namespace, say, positions)
         self._said: set[str] = set()
 
     async def outcome(self, timeout: float | None = None) -> Outcome | None:
-        """Wait for the Job's end.
+        """Start the Job if nobody has, and wait for its end.
 
         :param timeout: seconds to wait at most, or ``None``.
         :returns: the final verdict, or ``None`` when the time is up.
         :raises FeastError: when Kubernetes refuses, or is away for too long.
         """
-        followers = [asyncio.ensure_future(self._jobs.follow()), asyncio.ensure_future(self._pods.follow())]
+        deadline = self._options.deadline_at
+        left = max(0.0, deadline - time.time()) if deadline else None
+        limits = [limit for limit in (timeout, left) if limit is not None]
         waiter = asyncio.ensure_future(self._wait())
         try:
-            done, _ = await asyncio.wait(
-                [waiter, *followers], timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                error = task.exception()
-                if error is not None and task is not waiter:
-                    raise error
-            verdict: Outcome | None = waiter.result() if waiter in done else None
-            return verdict
+            done, _ = await asyncio.wait([waiter], timeout=min(limits) if limits else None)
+            if done:
+                return waiter.result()
         finally:
-            for task in (waiter, *followers):
-                task.cancel()
-            await asyncio.gather(waiter, *followers, return_exceptions=True)
+            waiter.cancel()
+            await asyncio.gather(waiter, return_exceptions=True)
+        return await self._stop() if left is not None and (timeout is None or left <= timeout) else None
+
+    async def _stop(self) -> Outcome:
+        """Delete the Job at Airflow's own limit."""
+        await self._api.delete_job(*self._target)
+        return Outcome(JobState.FAILED, execution_timeout_reached(self._options.limit_seconds))
 
     async def _wait(self) -> Outcome:
+        async with self._subscribed():
+            await self._start()
+            verdict = await self._follow()
+            await self._logs.read_to_end(self._known_pods())
+            if self._lock is not None and ended(self._job):
+                await self._lock.release()
+            return verdict
+
+    @asynccontextmanager
+    async def _subscribed(self) -> AsyncIterator[None]:
+        namespace, name, uid = self._target
+        if self._shared:
+            jobs = pods = {"label_selector": f"{L_MANAGED_BY}={MANAGED_BY}"}
+        else:
+            jobs, pods = {"field_selector": f"metadata.name={name}"}, {"label_selector": pods_selector(uid)}
+        async with (
+            self._streams.subscribed(JOBS, namespace, uid, self._wake, **jobs) as self._jobs,
+            self._streams.subscribed(PODS, namespace, uid, self._wake, **pods) as self._pods,
+        ):
+            yield
+
+    # --- the start ------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        """Let a Job run that was born suspended, once it holds the lock that it needs."""
+        while not (self._jobs.listed and self._pods.listed):
+            await self._rest(None)
+        gone = await self._look()
+        if gone or not self._job["spec"].get("suspend") or ended(self._job):
+            return
+        if self._lock is not None:
+            await self._lock.acquire(self._options.lock_seconds)
+        await self._api.resume_job(self._target.namespace, self._target.name)
+
+    async def _look(self) -> bool:
+        """Bring what we know of the Job up to date; whether it is gone.
+
+        A watch may lag behind, so a Job that it does not show is asked for before it is taken for deleted.
+        """
+        namespace, name, uid = self._target
+        if present := self._jobs.present(uid):
+            self._job = present[0]
+            return False
+        if gone := self._jobs.gone(uid):
+            self._job = gone[0]
+            return True
+        there = await self._api.read_job(namespace, name)
+        if there is None or there["metadata"]["uid"] != uid:
+            return True
+        self._job = there
+        return False
+
+    # --- the wait -------------------------------------------------------------------------------
+
+    async def _follow(self) -> Outcome:
         loop = asyncio.get_running_loop()
         starting_since, next_events, next_logs = loop.time(), loop.time(), loop.time()
         while True:
-            self._changed.clear()
-            verdict = self._verdict()
-            if verdict.state not in (JobState.STARTING, JobState.SUSPENDED):
+            self._wake.clear()
+            verdict = await self._verdict()
+            if verdict.state is not JobState.STARTING:
                 starting_since = loop.time()
-            if verdict.final:
-                await self._logs.read_to_end(self._pods.everything)
-                return verdict
-            if stuck := self._stuck(verdict, loop.time() - starting_since):
-                await self._logs.read_to_end(self._pods.everything)
-                return stuck
+            final = verdict if verdict.final else self._stuck(verdict, loop.time() - starting_since)
+            if final is not None:
+                return final
             unready = _has_no_ready_pod(verdict)
             if unready and loop.time() >= next_events:
                 await self._read_events()
                 next_events = loop.time() + EVENTS_SECONDS
                 continue
             if self._options.log_seconds and loop.time() >= next_logs:
-                await self._logs.read(self._pods.everything)
+                await self._logs.read(self._known_pods())
                 next_logs = loop.time() + self._options.log_seconds
             due = [next_logs] if self._options.log_seconds else []
             due += [next_events] if unready else []
-            pause = max(0.05, min(due) - loop.time()) if due else 30.0
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), pause)
+            due += [] if self._jobs.present(self._target.uid) else [loop.time() + CATCH_UP_SECONDS]
+            await self._rest(max(0.05, min(due) - loop.time()) if due else None)
 
-    def _verdict(self) -> Outcome:
-        if not (self._jobs.listed and self._pods.listed):
-            return Outcome(JobState.STARTING)
-        job = self._jobs.objects.get(self._uid)
-        gone = job is None
-        return diagnose(
-            job or self._jobs.deleted.get(self._uid) or {"metadata": {"name": self._name, "uid": self._uid}},
-            self._pods.everything,
-            self._events,
-            deleted=gone,
-        )
+    async def _rest(self, seconds: float | None) -> None:
+        """Sleep until something changes.
+
+        :raises FeastError: what ended a stream.
+        """
+        for stream in (self._jobs, self._pods):
+            if stream.error is not None:
+                raise stream.error
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        self._wake.clear()
+
+    async def _verdict(self) -> Outcome:
+        gone = await self._look()
+        verdict = diagnose(self._job, self._known_pods(), self._events, deleted=gone)
+        if not verdict.final or self._settled():
+            return verdict
+        fresh = await self._api.list_pods(self._target.namespace, self._target.uid)  # pods' watch lags behind
+        return diagnose(self._job, _latest(self._known_pods(), fresh), self._events, deleted=gone)
+
+    def _settled(self) -> bool:
+        """Whether all that can be known of the pods is known: each has ended."""
+        pods = self._known_pods()
+        return bool(pods) and all(PodView(pod).over for pod in pods)
+
+    def _known_pods(self) -> list[dict[str, Any]]:
+        uid = self._target.uid
+        return _latest(self._pods.gone(uid), self._pods.present(uid))
 
     def _stuck(self, verdict: Outcome, seconds: float) -> Outcome | None:
         """The verdict on a Job that will not start as it is; its trouble is told once as it comes up."""
@@ -169,29 +258,29 @@ class JobWatch:
         return Outcome(JobState.FAILED, problem._replace(cause=cause), verdict.result, verdict.pod)
 
     async def _read_events(self) -> None:
-        about = [
-            ("Job", self._name),
-            *(("Pod", pod["metadata"]["name"]) for pod in self._pods.objects.values()),
-        ]
+        """List the Events about the Job and its pods; where the server does not answer, the next time will do."""
+        pods = self._pods.present(self._target.uid)
+        about = [("Job", self._target.name), *(("Pod", pod["metadata"]["name"]) for pod in pods)]
         found: list[dict[str, Any]] = []
+        namespace = self._target.namespace
         for kind, name in about:
             selector = f"involvedObject.kind={kind},involvedObject.name={name}"
+            call = ("core", "list_namespaced_event", namespace)
             try:
-                answer = await self._core.list_namespaced_event(
-                    self._namespace,
-                    field_selector=selector,
-                    _preload_content=False,
-                    _request_timeout=(10, 30),
-                )
+                answer = await self._api.send(*call, field_selector=selector)
                 found += json.loads(await read_body(answer)).get("items") or []
             except ApiException as error:
                 if error.status == 403:
-                    raise explain(
-                        403, status_message(error.body), "list", "events", self._namespace
-                    ) from error
-            except (aiohttp.ClientError, TimeoutError, OSError):
+                    raise explain(403, status_message(error.body), "list", "events", namespace) from error
+                return
+            except NO_ANSWER:
                 return
         self._events = found
+
+
+def _latest(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each object once, as last seen."""
+    return list({item["metadata"]["uid"]: item for item in [*before, *after]}.values())
 
 
 def _has_no_ready_pod(verdict: Outcome) -> bool:

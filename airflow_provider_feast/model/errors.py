@@ -128,6 +128,20 @@ class StoreUnreachableError(FeastCommandError):
     kind = "store_unreachable"
 
 
+class RegistryRefusedError(RegistryUnreachableError):
+    """The registry refused the credentials."""
+
+    kind = "registry_refused"
+    retryable = False
+
+
+class StoreRefusedError(StoreUnreachableError):
+    """The online or offline store refused the credentials."""
+
+    kind = "store_refused"
+    retryable = False
+
+
 class OutOfMemoryError(FeastResourceError):
     """The container was killed at its memory limit."""
 
@@ -154,6 +168,13 @@ class ImageError(FeastClusterError):
     kind = "image_unavailable"
 
 
+class ImageRegistryError(ImageError):
+    """The image's registry did not answer, limits pulls, or the node could not store the image."""
+
+    kind = "image_registry_unreachable"
+    retryable = True
+
+
 class UnschedulableError(FeastClusterError):
     """No node can take the pod."""
 
@@ -173,10 +194,31 @@ class AdmissionRefusedError(FeastClusterError):
     kind = "admission_refused"
 
 
+class QuotaExceededError(AdmissionRefusedError):
+    """A ResourceQuota is used up by other pods or Jobs."""
+
+    kind = "quota_exceeded"
+    retryable = True
+
+
+class AdmissionUnansweredError(AdmissionRefusedError):
+    """An admission webhook or the API server did not answer when the pod was to be created."""
+
+    kind = "admission_unanswered"
+    retryable = True
+
+
 class ContainerStartError(FeastClusterError):
     """The container cannot be started: no such executable, root refused, bad mount."""
 
     kind = "start_error"
+
+
+class PodSetupError(ContainerStartError):
+    """The node could not set up the pod: its network, a volume, its container."""
+
+    kind = "pod_setup_failed"
+    retryable = True
 
 
 class ForbiddenError(FeastClusterError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 JOB_NAME_LENGTH = 57
@@ -31,7 +32,8 @@ A_MANIFEST_DIGEST = f"{PREFIX}/manifest-digest"
 A_VERSION = f"{PREFIX}/provider-version"
 A_WINDOW = f"{PREFIX}/window"
 A_SECURITY = f"{PREFIX}/security-profile"
-A_CONCURRENCY = f"{PREFIX}/registry-concurrency"
+A_LOCK = f"{PREFIX}/lock"
+A_LOCK_VIEWS = f"{PREFIX}/lock-views"
 
 
 class TaskKey(NamedTuple):
@@ -64,10 +66,23 @@ def slug(text: str, length: int) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:length].strip("-")
 
 
-def job_name(subcommand: str, key: TaskKey, epoch: int, count: int) -> str:
+def epoch_of(cleared: int, run_started: datetime | None) -> str:
+    """What is the same for all tries of a task that must share a Job, and another one for a fresh start.
+
+    :param cleared: how often the finished task was cleared (``max_tries - retries`` grows by that).
+    :param run_started: when its DAG run started: a run that was deleted and made again under its old id, or cleared as
+        a whole, started later.
+    :returns: a label value.
+    """
+    if run_started is None:
+        return str(cleared)
+    return f"{cleared}-{run_started.astimezone(UTC).strftime('%Y%m%dT%H%M%S.%fZ')}"
+
+
+def job_name(subcommand: str, key: TaskKey, epoch: str, count: int) -> str:
     """A Job's name: the same for the same task, epoch and count, so that the API server settles races.
 
-    :param epoch: which clearing of the task this is (0 for the first run).
+    :param epoch: see :func:`epoch_of`.
     :param count: how many Jobs this epoch had before.
     """
     tail = digest([*key, epoch, count])[:10]
@@ -84,7 +99,7 @@ def label_value(text: str) -> str:
     return f"{safe}-{digest(text)[:10]}".strip("-")
 
 
-def job_labels(subcommand: str, key: TaskKey, epoch: int, feature_store: str) -> dict[str, str]:
+def job_labels(subcommand: str, key: TaskKey, epoch: str, feature_store: str) -> dict[str, str]:
     """The labels of a Job and its pods."""
     return {
         L_NAME: "feast",
@@ -94,5 +109,5 @@ def job_labels(subcommand: str, key: TaskKey, epoch: int, feature_store: str) ->
         L_DAG: label_value(key.dag_id),
         L_TASK: label_value(key.task_id),
         L_KEY: key.digest,
-        L_EPOCH: str(epoch),
+        L_EPOCH: epoch,
     }

@@ -66,6 +66,13 @@ class Outcome(NamedTuple):
         """Whether the Job will not change any more."""
         return self.state in (JobState.SUCCEEDED, JobState.FAILED)
 
+    def at_limit(self, name: str) -> Outcome:
+        """The same verdict, with whose limit it was if the Job ran into its deadline."""
+        problem = self.problem
+        if problem is None or problem.kind != "deadline_exceeded" or name in problem.cause:
+            return self
+        return self._replace(problem=problem._replace(cause=f"{problem.cause} That limit is {name}."))
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON object that :meth:`from_dict` reads; it crosses from triggerer to worker."""
         return {

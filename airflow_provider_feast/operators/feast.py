@@ -69,6 +69,7 @@ class FeastCommandOperator(BaseOperator):
     :param pod_options: any keyword of ``KubernetesJobOperator``.
     :param job_overrides: a partial Job in Kubernetes' own spelling, merged last.
     :param deferrable: wait in the triggerer.
+    :param api_outage_tolerance: how long the Kubernetes API may be away before the task gives up; as ``deadline``.
     :param log_interval: seconds between reads of a running pod's log; 0 reads it at the end only.
     :raises FeastDagError: at parse for literal values that cannot work, when run for templated ones.
     """
@@ -84,6 +85,7 @@ class FeastCommandOperator(BaseOperator):
         "security_profile",
         "env",
         "deadline",
+        "api_outage_tolerance",
         "memory_limit",
         "memory_request",
         "cpu_limit",
@@ -123,6 +125,7 @@ class FeastCommandOperator(BaseOperator):
         job_overrides: dict[str, Any] | None = None,
         deferrable: bool | None = None,
         log_interval: float | None = None,
+        api_outage_tolerance: timedelta | float | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -150,6 +153,7 @@ class FeastCommandOperator(BaseOperator):
             else deferrable
         )
         self.log_interval = log_interval
+        self.api_outage_tolerance = api_outage_tolerance
         self._run: Any = None
         self._check_literals()
 
@@ -174,8 +178,10 @@ class FeastCommandOperator(BaseOperator):
             raise FeastDagError(
                 "command is missing", where=f"task {self.task_id!r}", remedy="give command=['apply']"
             )
-        if self.deadline is not None and literal(self.deadline):
-            parse_duration(self.deadline, "deadline")
+        for name in ("deadline", "api_outage_tolerance"):
+            value = getattr(self, name)
+            if value is not None and literal(value):
+                parse_duration(value, name)
         if self.job_overrides is not None and literal(self.job_overrides):
             check_overrides(self.job_overrides, OUR_LABELS)
         fields = {name: getattr(self, name) for name in _OVERRIDES}
@@ -186,10 +192,11 @@ class FeastCommandOperator(BaseOperator):
     def overrides(self) -> dict[str, Any]:
         """The connection's fields that this operator sets itself."""
         fields = {name: getattr(self, name) for name in _OVERRIDES}
-        if self.deadline in (None, ""):
-            return fields
-        length = parse_duration(self.deadline, "deadline").total_seconds()
-        return fields | {"deadline_seconds": math.ceil(length)}
+        for name in ("deadline", "api_outage_tolerance"):
+            if getattr(self, name) not in (None, ""):
+                length = parse_duration(getattr(self, name), name).total_seconds()
+                fields[f"{name}_seconds"] = math.ceil(length)
+        return fields
 
     def _task_run(self, context: Context) -> Any:
         from airflow_provider_feast.jobs.task import TaskRun

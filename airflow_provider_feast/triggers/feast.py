@@ -4,37 +4,58 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_feast.jobs.api import explain, status_message
-from airflow_provider_feast.jobs.client import async_client
-from airflow_provider_feast.jobs.stream import ObjectStream
-from airflow_provider_feast.jobs.submit import condition
-from airflow_provider_feast.jobs.watch import JobWatch, WatchOptions
+from airflow_provider_feast.jobs.async_api import AsyncApi
+from airflow_provider_feast.jobs.client import async_configuration
+from airflow_provider_feast.jobs.killing import ends_job, task_state
+from airflow_provider_feast.jobs.logs import say_to
+from airflow_provider_feast.jobs.pod_logs import Positions
+from airflow_provider_feast.jobs.stream import EVERY, JOBS, ObjectStream, Streams
+from airflow_provider_feast.jobs.submit import ended
+from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
 from airflow_provider_feast.model.errors import FeastError
+from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.outcome import Outcome
 
 EVENT_VERSION = 1
-"""Version of the events below; a worker of another release reads them."""
+"""Version of the events and of the triggers' arguments: what an older release wrote is still read."""
 
 
-def outcome_event(outcome: Outcome, job: str) -> TriggerEvent:
+def outcome_event(outcome: Outcome, job: str, uid: str) -> TriggerEvent:
     """The event that carries a verdict to the worker."""
-    return TriggerEvent({"version": EVENT_VERSION, "job": job, "outcome": outcome.to_dict()})
+    return TriggerEvent({"version": EVENT_VERSION, "job": job, "uid": uid, "outcome": outcome.to_dict()})
 
 
-def error_event(error: FeastError, job: str) -> TriggerEvent:
+def error_event(error: FeastError, job: str, uid: str = "") -> TriggerEvent:
     """The event that says why the wait was given up; it is no verdict on the Job, which may run on."""
     told = {"kind": error.kind, "what": error.what, "where": error.where, "remedy": error.remedy}
-    return TriggerEvent({"version": EVENT_VERSION, "job": job, "error": told})
+    return TriggerEvent({"version": EVENT_VERSION, "job": job, "uid": uid, "error": told})
 
 
-@asynccontextmanager
-async def cluster_client(kubernetes_conn_id: str) -> AsyncIterator[Any]:
-    """An asynchronous client for an Airflow Kubernetes connection, resolved here and now."""
+class Clusters:
+    """The clusters that the triggers of one event loop wait on: one set of streams each, shared by all of them."""
+
+    _loops: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, Streams]]] = WeakKeyDictionary()
+
+    @classmethod
+    def streams(cls, kubernetes_conn_id: str, outage_seconds: float) -> Streams:
+        """The streams of a Kubernetes connection.
+
+        :param outage_seconds: how long the API server may be away; waits that bear more have streams of their own.
+        """
+        known = cls._loops.setdefault(asyncio.get_running_loop(), {})
+        key = (kubernetes_conn_id, outage_seconds)
+        if key not in known:
+            known[key] = Streams(AsyncApi(lambda: resolve(kubernetes_conn_id), outage_seconds))
+        return known[key]
+
+
+async def resolve(kubernetes_conn_id: str) -> Any:
+    """Address and credentials of an Airflow Kubernetes connection, as they are now."""
     from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
     from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
@@ -49,8 +70,7 @@ async def cluster_client(kubernetes_conn_id: str) -> AsyncIterator[Any]:
             raise
         hook.conn_extras = {}
     sync = await asyncio.to_thread(hook.get_conn)
-    async with async_client(sync.configuration) as client:
-        yield client
+    return async_configuration(sync.configuration)
 
 
 class FeastJobTrigger(BaseTrigger):
@@ -65,6 +85,7 @@ class FeastJobTrigger(BaseTrigger):
     :param options: the fields of :class:`~airflow_provider_feast.jobs.watch.WatchOptions`, seconds.
     :param positions: how far the worker read the logs, see :class:`~airflow_provider_feast.jobs.pod_logs.PodLogs`.
     :param version: which release's arguments these are.
+    :param lock: the fields of :class:`~airflow_provider_feast.model.lock.LockRequest`, if the Job needs a lock.
     """
 
     def __init__(
@@ -74,8 +95,9 @@ class FeastJobTrigger(BaseTrigger):
         name: str,
         uid: str,
         options: dict[str, float] | None = None,
-        positions: dict[str, list[Any]] | None = None,
+        positions: Positions | None = None,
         version: int = EVENT_VERSION,
+        lock: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.kubernetes_conn_id, self.namespace, self.name, self.uid = (
@@ -85,7 +107,7 @@ class FeastJobTrigger(BaseTrigger):
             uid,
         )
         self.options, self.version = options or {}, version
-        self.positions = positions or {}
+        self.positions, self.lock = positions or {}, lock
         self._fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -98,77 +120,61 @@ class FeastJobTrigger(BaseTrigger):
             "options": self.options,
             "positions": self.positions,
             "version": self.version,
+            "lock": self.lock,
         }
+
+    @property
+    def _options(self) -> WatchOptions:
+        known = {key: value for key, value in self.options.items() if key in WatchOptions._fields}
+        return WatchOptions(**known)
+
+    def _streams(self) -> Streams:
+        return Clusters.streams(self.kubernetes_conn_id, self._options.outage_seconds)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch the Job to its end; the log goes to the task's log."""
-        options = WatchOptions(
-            **{key: value for key, value in self.options.items() if key in WatchOptions._fields}
-        )
+        lock = self.lock and LockRequest(self.lock["name"], self.lock["namespace"], tuple(self.lock["views"]))
+        target = Target(self.namespace, self.name, self.uid)
         try:
-            async with cluster_client(self.kubernetes_conn_id) as client:
-                say, positions = self.log.info, dict(self.positions)
-                watch = JobWatch(client, self.namespace, self.name, self.uid, say, options, positions)
-                outcome = await watch.outcome()
+            watch = JobWatch(
+                self._streams(),
+                target,
+                say_to(self.log),
+                self._options,
+                dict(self.positions),
+                lock or None,
+                shared=True,
+            )
+            outcome = await watch.outcome()
         except FeastError as error:
             self._fired = True
-            yield error_event(error, self.name)
+            yield error_event(error, self.name, self.uid)
             return
         if outcome is not None:
             self._fired = True
-            yield outcome_event(outcome, self.name)
+            yield outcome_event(outcome, self.name, self.uid)
 
     async def on_kill(self) -> None:
-        """Delete the Job when a person clears the task or sets its state (Airflow ≥ 3.3)."""
-        if self._fired or await self._still_deferred():
+        """Delete the Job when a person clears the task or sets its state (Airflow ≥ 3.3).
+
+        A triggerer that was frozen may be told so late, when another one waits for the Job, or a worker has taken
+        over: the task's state decides, and where it cannot be known the Job is kept.
+        """
+        from asgiref.sync import sync_to_async
+
+        if self._fired or self.task_instance is None:
             return
-        await self._delete()
+        if ends_job(await sync_to_async(task_state)(self.task_instance)):
+            api = self._streams().api
+            job = await api.read_job(self.namespace, self.name)
+            if job is not None and job["metadata"]["uid"] == self.uid and not ended(job):
+                self.log.info("The task was ended by a person; deleting Job %s.", self.name)
+                await api.delete_job(self.namespace, self.name, self.uid)
 
     async def cleanup(self) -> None:
         """As :meth:`on_kill`, for Airflow below 3.3, which calls only this."""
         if not hasattr(BaseTrigger, "on_kill"):
             await FeastJobTrigger.on_kill(self)
-
-    async def _still_deferred(self) -> bool:
-        """Whether the task waits on: then another triggerer took it over, and the Job must live."""
-        from asgiref.sync import sync_to_async
-
-        instance = self.task_instance
-        if instance is None:
-            return True
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-        def states() -> dict[str, Any]:
-            found: dict[str, Any] = RuntimeTaskInstance.get_task_states(
-                dag_id=instance.dag_id,
-                task_ids=[instance.task_id],
-                run_ids=[instance.run_id],
-                map_index=instance.map_index,
-            )
-            return found
-
-        found = (await sync_to_async(states)()).get(instance.run_id) or {}
-        key = (
-            instance.task_id if (instance.map_index or -1) < 0 else f"{instance.task_id}_{instance.map_index}"
-        )
-        state = found.get(key, found.get(instance.task_id))
-        return str(getattr(state, "value", state)) == "deferred"
-
-    async def _delete(self) -> None:
-        from kubernetes_asyncio.client import BatchV1Api
-        from kubernetes_asyncio.client.exceptions import ApiException
-
-        body = {"propagationPolicy": "Foreground", "preconditions": {"uid": self.uid}}
-        self.log.info("The task was ended by a person; deleting Job %s.", self.name)
-        async with cluster_client(self.kubernetes_conn_id) as client:
-            jobs: Any = BatchV1Api(client)
-            try:
-                await jobs.delete_namespaced_job(self.name, self.namespace, body=body)
-            except ApiException as error:
-                if error.status not in (404, 409):
-                    raise explain(
-                        error.status, status_message(error.body), "delete", "jobs", self.namespace
-                    ) from error
 
 
 class FeastForeignJobTrigger(BaseTrigger):
@@ -205,45 +211,30 @@ class FeastForeignJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch the Jobs until the one that counts has ended; the worker reads its verdict."""
-        from kubernetes_asyncio.client import BatchV1Api
-
         changed = asyncio.Event()
         selector = (
             {"field_selector": f"metadata.name={self.name}"}
             if self.name
             else {"label_selector": ",".join(f"{key}={value}" for key, value in self.labels.items())}
         )
+        streams = Clusters.streams(self.kubernetes_conn_id, WatchOptions().outage_seconds)
         try:
-            async with cluster_client(self.kubernetes_conn_id) as client:
-                list_jobs = BatchV1Api(client).list_namespaced_job
-                stream = ObjectStream(list_jobs, "jobs", self.namespace, changed.set, 600.0, **selector)
-                follower = asyncio.ensure_future(stream.follow())
-                try:
-                    job = await self._ended(stream, changed, follower)
-                finally:
-                    follower.cancel()
-                    await asyncio.gather(follower, return_exceptions=True)
-            yield TriggerEvent(
-                {"version": EVENT_VERSION, "job": job["metadata"]["name"], "uid": job["metadata"]["uid"]}
-            )
+            async with streams.subscribed(JOBS, self.namespace, EVERY, changed, **selector) as stream:
+                job = await self._ended(stream, changed)
+            metadata = job["metadata"]
+            yield TriggerEvent({"version": EVENT_VERSION, "job": metadata["name"], "uid": metadata["uid"]})
         except FeastError as error:
             yield error_event(error, self.name)
 
-    async def _ended(
-        self, stream: ObjectStream, changed: asyncio.Event, follower: asyncio.Future[Any]
-    ) -> dict[str, Any]:
+    async def _ended(self, stream: ObjectStream, changed: asyncio.Event) -> dict[str, Any]:
         while True:
             changed.clear()
+            if stream.error is not None:
+                raise stream.error
             jobs = [
-                job
-                for job in stream.objects.values()
-                if job["metadata"]["creationTimestamp"] >= self.created_after
+                job for job in stream.present() if job["metadata"]["creationTimestamp"] >= self.created_after
             ]
             newest = max(jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None)
-            if newest is not None and (condition(newest, "Complete") or condition(newest, "Failed")):
+            if newest is not None and ended(newest):
                 return newest
-            waiter: asyncio.Future[Any] = asyncio.ensure_future(changed.wait())
-            await asyncio.wait([waiter, follower], return_when=asyncio.FIRST_COMPLETED)
-            waiter.cancel()
-            if follower.done():
-                follower.result()
+            await changed.wait()

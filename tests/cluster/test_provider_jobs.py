@@ -24,6 +24,7 @@ from airflow_provider_feast.model.errors import (
     FeastUsageError,
     ImageError,
     MissingObjectError,
+    UnexpandedVariablesError,
 )
 from airflow_provider_feast.model.sources import ConfigMapDefinitions
 from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastCommandOperator
@@ -242,6 +243,18 @@ def test_a_command_that_feast_does_not_know_is_a_usage_error(provider: Provider)
     assert f"Job {job.metadata.name} in namespace {provider.namespace}" in raised.value.where
     assert raised.value.remedy
     assert job.spec.ttl_seconds_after_finished == 7 * 24 * 3600
+
+
+def test_what_no_further_pod_could_mend_is_not_repeated_inside_the_job(provider: Provider) -> None:
+    unset = {**STORE, "online_store": {"type": "sqlite", "path": "/tmp/${NOT_SET_ANYWHERE}.db"}}
+    with pytest.raises(UnexpandedVariablesError) as raised:
+        provider.run(version(configuration=unset, backoff_limit=3))
+    assert "NOT_SET_ANYWHERE" in raised.value.what
+    assert len(provider.pods()) == 1
+    [job] = provider.jobs()
+    assert [condition.reason for condition in job.status.conditions if condition.type == "Failed"] == [
+        "PodFailurePolicy"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from airflow_provider_feast.jobs.submit import (
     Wanted,
     create_or_adopt,
     delete_and_wait,
+    ended,
     ensure_runner,
     runner_config_map_name,
     runner_source,
@@ -41,7 +42,7 @@ class Task:
 
     cluster: ClusterApi
     code: str = "import time; time.sleep(300)"
-    epoch: int = 0
+    epoch: str = "0"
     yaml: str = YAML
     said: list[str] = field(default_factory=list)
     key: naming.TaskKey = KEY
@@ -72,8 +73,14 @@ class Task:
         return job
 
     def submit(self) -> Submission:
+        """Submit, and let the Job run as a wait does."""
         wanted = Wanted(self.key, self.epoch, self.name, self.build, self.yaml)
-        return create_or_adopt(self.cluster, wanted, say=self.said.append)
+        made = create_or_adopt(self.cluster, wanted, say=self.said.append)
+        if ended(made.job):
+            return made
+        resumed = self.cluster.patch_job(made.job["metadata"]["name"], {"spec": {"suspend": False}})
+        assert resumed is not None
+        return made._replace(job=resumed)
 
     def jobs(self) -> list[dict[str, Any]]:
         return self.cluster.list_jobs(f"{naming.L_KEY}={self.key.digest}")
@@ -209,7 +216,7 @@ def test_a_live_job_with_an_older_inline_configuration_is_replaced(a_task: Task)
 
 def test_a_cleared_task_deletes_the_job_of_its_earlier_life(a_task: Task) -> None:
     first = a_task.submit()
-    a_task.epoch = 1
+    a_task.epoch = "1"
     second = a_task.submit()
     assert not second.adopted
     assert [uid(job) for job in a_task.jobs()] == [uid(second.job)] != [uid(first.job)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-from airflow_provider_feast.jobs.client import async_client
-from airflow_provider_feast.jobs.watch import JobWatch, WatchOptions
+from airflow_provider_feast.jobs.async_api import AsyncApi
+from airflow_provider_feast.jobs.client import async_configuration
+from airflow_provider_feast.jobs.stream import Streams
+from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
 from airflow_provider_feast.model.errors import ApiUnavailableError, ForbiddenError
 from airflow_provider_feast.model.outcome import JobState, Outcome
 from airflow_provider_feast.sandbox import Sandbox
@@ -51,17 +54,20 @@ class Waiting:
     ) -> Outcome | None:
         """Wait as a worker or a trigger does."""
 
-        def say(line: str) -> None:
-            self.lines.append(line)
-            self.on_line(line)
+        def say(text: str, at: str = "") -> None:
+            self.lines.append(text)
+            self.on_line(text)
+
+        async def connect() -> Any:
+            return async_configuration(self.api.configuration)
 
         async def wait() -> Outcome | None:
-            metadata = job["metadata"]
-            async with async_client(self.api.configuration) as asynchronous:
-                watch = JobWatch(
-                    asynchronous, self.namespace, metadata["name"], metadata["uid"], say, options
-                )
-                return await watch.outcome(timeout)
+            target = Target(self.namespace, job["metadata"]["name"], job["metadata"]["uid"])
+            streams = Streams(AsyncApi(connect, options.outage_seconds), linger=0)
+            try:
+                return await JobWatch(streams, target, say, options).outcome(timeout)
+            finally:
+                await streams.close()
 
         return asyncio.run(wait())
 
@@ -216,3 +222,14 @@ def test_the_deadline_of_a_job_is_named(waiting: Waiting) -> None:
     assert outcome is not None
     assert outcome.problem is not None
     assert outcome.problem.kind == "deadline_exceeded"
+
+
+def test_airflows_own_limit_deletes_the_job_and_says_so(waiting: Waiting) -> None:
+    limit = QUICK._replace(deadline_at=time.time() + 1.0, limit_seconds=1.0)
+    outcome = waiting.outcome(waiting.job("import time; time.sleep(600)"), limit, timeout=None)
+    assert outcome is not None
+    assert outcome.problem is not None
+    assert (outcome.state, outcome.problem.kind) == (JobState.FAILED, "deadline_exceeded")
+    assert "execution_timeout of 1 s" in outcome.problem.cause
+    left = client.BatchV1Api(waiting.api).list_namespaced_job(waiting.namespace).items
+    assert all(job.metadata.deletion_timestamp for job in left)

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow_provider_feast.jobs.manifest import JobPlan
 from airflow_provider_feast.model.command import FeastCommand
+from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.naming import TaskKey, job_name
 from airflow_provider_feast.model.settings import read_settings
 
@@ -31,9 +32,9 @@ def make_plan(
     """
     key = TaskKey("", "features", "load", "scheduled__2026-01-01T00:00:00+00:00")
     return JobPlan(
-        name=job_name(command.subcommand, key, 0, 0),
+        name=job_name(command.subcommand, key, "0", 0),
         key=key,
-        epoch=0,
+        epoch="0",
         try_number=try_number,
         command=command,
         settings=read_settings("feast_production", {"image": IMAGE, "config_map": "feast-config", **extra}),
@@ -42,6 +43,7 @@ def make_plan(
         config_digest=digest,
         allow_empty=allow_empty,
         window="[2026-01-01T00:00:00+00:00, 2026-01-02T00:00:00+00:00)" if command is LOAD else "",
+        lock=LockRequest("feast-production", "features"),
     )
 
 

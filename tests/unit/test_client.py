@@ -1,10 +1,14 @@
 """The asynchronous client goes by what the synchronous one resolved."""
 
 import asyncio
+import os
+import signal
+import threading
 
 import kubernetes.client
+import pytest
 
-from airflow_provider_feast.jobs.client import async_client, async_configuration, run_async
+from airflow_provider_feast.jobs.client import async_configuration, in_thread
 
 
 def _sync(**fields: object) -> kubernetes.client.Configuration:
@@ -48,20 +52,36 @@ def test_host_and_certificates_are_the_same() -> None:
     assert ours.verify_ssl is False
 
 
-def test_the_client_is_closed_at_the_end() -> None:
-    async def use() -> bool:
-        async with async_client(_sync()) as client:
-            pass
-        return bool(client.rest_client.pool_manager.closed)
-
-    assert run_async(use())
-
-
 def test_a_coroutine_runs_also_where_a_loop_runs_already() -> None:
     async def seven() -> int:
         return 7
 
     async def caller() -> int:
-        return run_async(seven())
+        return in_thread(seven())
 
     assert asyncio.run(caller()) == 7
+
+
+def test_an_interrupted_wait_cancels_what_it_waited_for() -> None:
+    class Alarm(BaseException):
+        """A signal handler's."""
+
+    cancelled = threading.Event()
+
+    async def forever() -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            cancelled.set()
+
+    def ring(*_: object) -> None:
+        raise Alarm
+
+    before = signal.signal(signal.SIGUSR1, ring)
+    try:
+        with pytest.raises(Alarm):
+            in_thread(forever())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert cancelled.is_set()

@@ -70,14 +70,14 @@ def names(jobs: list[dict[str, Any]]) -> list[str]:
     ],
 )
 def test_the_fate_of_each_job(jobs: list[dict[str, Any]], adopted: str | None, deleted: list[str]) -> None:
-    decision = decide(jobs, 0, lambda name: SAME)
+    decision = decide(jobs, "0", lambda name: SAME)
     assert (decision.adopt and decision.adopt["metadata"]["name"]) == adopted
     assert names(decision.delete) == deleted
 
 
 def test_a_job_without_labels_or_annotations_is_none_of_ours() -> None:
     bare = {"metadata": {"name": "a"}}
-    assert names(decide([bare], 0, lambda name: SAME).delete) == ["a"]
+    assert names(decide([bare], "0", lambda name: SAME).delete) == ["a"]
 
 
 def test_the_manifest_is_built_only_where_it_decides() -> None:
@@ -87,7 +87,7 @@ def test_the_manifest_is_built_only_where_it_decides() -> None:
         built.append(name)
         return SAME
 
-    decide([job("a", Failed="True"), job("b", epoch=1), job("c")], 0, digest_of)
+    decide([job("a", Failed="True"), job("b", epoch=1), job("c")], "0", digest_of)
     assert built == ["c"]
 
 

@@ -185,7 +185,7 @@ CASES: dict[str, tuple[str, str, str]] = {
             REGISTRY,
             error='sqlalchemy.exc.OperationalError: (psycopg.Error) password authentication failed for user "u"',
         ),
-        "registry_unreachable",
+        "registry_refused",
         "refused the credentials",
     ),
     "registry server down": (
@@ -198,7 +198,7 @@ CASES: dict[str, tuple[str, str, str]] = {
             CLI,
             error="feast.errors.S3RegistryBucketForbiddenAccess: S3 bucket b for the Feast registry can't be accessed",
         ),
-        "registry_unreachable",
+        "registry_refused",
         "refused the credentials",
     ),
     "online store down": (
@@ -217,7 +217,7 @@ CASES: dict[str, tuple[str, str, str]] = {
         traceback(
             CLI, error="redis.exceptions.AuthenticationError: WRONGPASS invalid username-password pair"
         ),
-        "store_unreachable",
+        "store_refused",
         "refused the credentials",
     ),
     "tables never made": (

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_feast.jobs.logs import LogCursor, readable
+from airflow_provider_feast.jobs.logs import LogCursor, LogLine, readable
 
 BERLIN = timezone(timedelta(hours=2))
 
@@ -38,6 +38,10 @@ def growing_logs(draw: st.DrawFn) -> tuple[list[tuple[int, str]], list[tuple[int
     return lines, reads, draw(st.sampled_from([UTC, BERLIN]))
 
 
+def texts(lines: Iterable[LogLine]) -> list[str]:
+    return [line.text for line in lines]
+
+
 def read_all(
     lines: list[tuple[int, str]], reads: list[tuple[int, int]], zone: timezone, ending: str
 ) -> Iterator[str]:
@@ -49,11 +53,11 @@ def read_all(
         since = lines[back * min(shown, len(lines) - 1) // 100][0]  # an instant at or before what was read
         there = [line for (at, _), line in zip(lines[:told], text, strict=False) if at >= since]
         partial = text[told][: ahead % 7] if told < len(text) and lines[told][0] >= since else ""
-        yield from cursor.new("".join(there) + partial)
+        yield from texts(cursor.new("".join(there) + partial))
         shown = told
     since = lines[min(shown, len(lines) - 1)][0]
     rest = [line for (at, _), line in zip(lines, text, strict=True) if at >= since]
-    yield from cursor.new("".join(rest).removesuffix("\n") + ending, final=True)
+    yield from texts(cursor.new("".join(rest).removesuffix("\n") + ending, final=True))
 
 
 @given(growing_logs(), st.sampled_from(["\n", ""]))
@@ -66,24 +70,24 @@ def test_any_overlapping_reads_give_each_line_once_and_in_order(
 
 def test_a_line_that_is_not_finished_is_left_for_later() -> None:
     cursor = LogCursor()
-    assert list(cursor.new("2026-01-01T00:00:00Z one\n2026-01-01T00:00:01Z tw")) == ["one"]
-    assert list(cursor.new("2026-01-01T00:00:00Z one\n2026-01-01T00:00:01Z two\n")) == ["two"]
+    assert texts(cursor.new("2026-01-01T00:00:00Z one\n2026-01-01T00:00:01Z tw")) == ["one"]
+    assert texts(cursor.new("2026-01-01T00:00:00Z one\n2026-01-01T00:00:01Z two\n")) == ["two"]
 
 
 def test_a_line_that_was_never_finished_comes_at_the_end() -> None:
-    assert list(LogCursor().new("2026-01-01T00:00:00Z last words", final=True)) == ["last words"]
+    assert texts(LogCursor().new("2026-01-01T00:00:00Z last words", final=True)) == ["last words"]
 
 
 def test_what_the_kubelet_says_instead_of_a_log_comes_once_and_hides_nothing() -> None:
     cursor, excuse = LogCursor(), "unable to retrieve container logs for containerd://abc"
-    assert list(cursor.new(f"{excuse}\n")) == [excuse]
-    assert list(cursor.new(f"{excuse}\n2026-01-01T00:00:00Z one\n")) == ["one"]
+    assert texts(cursor.new(f"{excuse}\n")) == [excuse]
+    assert texts(cursor.new(f"{excuse}\n2026-01-01T00:00:00Z one\n")) == ["one"]
 
 
 def test_a_nodes_change_from_summer_time_loses_nothing() -> None:
     cursor = LogCursor()
     text = "2026-10-25T02:59:59.5+02:00 before\n2026-10-25T02:00:00+01:00 after\n"
-    assert list(cursor.new(text)) == ["before", "after"]
+    assert texts(cursor.new(text)) == ["before", "after"]
 
 
 @pytest.mark.parametrize(
@@ -102,4 +106,12 @@ def test_a_nodes_change_from_summer_time_loses_nothing() -> None:
     ],
 )
 def test_what_a_person_reads_of_a_line(line: str, shown: list[str]) -> None:
-    assert list(readable([line])) == shown
+    assert texts(readable([LogLine("", line)])) == shown
+
+
+def test_a_line_carries_the_time_at_which_the_container_wrote_it() -> None:
+    text = "2026-10-25T02:59:59.123456789+02:00 before\nunable to retrieve container logs\n"
+    assert list(LogCursor().new(text)) == [
+        LogLine("2026-10-25T00:59:59.123456Z", "before"),
+        LogLine("", "unable to retrieve container logs"),
+    ]

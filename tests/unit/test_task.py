@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowRescheduleException, AirflowTaskTimeout, TaskDeferred
 from job_plans import IMAGE
 
-from airflow_provider_feast.jobs import task
+from airflow_provider_feast.jobs import killing, task
 from airflow_provider_feast.jobs.task import TaskRun
 from airflow_provider_feast.model.errors import (
+    ApiUnavailableError,
+    DeadlineExceededError,
     FeastConfigurationError,
     FeastDagError,
     FeastTransientError,
     MissingObjectError,
     OutOfMemoryError,
+    RegistryLockedError,
 )
 from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
 from airflow_provider_feast.model.result import CommandResult, ViewTotals
 from airflow_provider_feast.model.settings import read_settings
 from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastMaterializeOperator
+from airflow_provider_feast.triggers.feast import FeastJobTrigger
 
 D1, D2 = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
 DONE = Outcome(
@@ -205,8 +211,8 @@ def test_an_event_that_is_no_verdict_fails_loudly(
 @pytest.mark.parametrize(
     ("deadline", "timeout"),
     [
-        (21600, timedelta(seconds=21600 + 600 + 900)),
-        (86400, timedelta(seconds=86400 + 600 + 900)),
+        (21600, timedelta(seconds=21600 + 600 + 21600 + 900)),
+        (86400, timedelta(seconds=86400 + 600 + 21600 + 900)),
         (None, None),
     ],
 )
@@ -237,14 +243,169 @@ def test_airflows_timeout_shortens_the_jobs_deadline_since_nothing_else_ends_a_d
     assert run.settings.deadline_seconds == seconds
 
 
-def test_killing_a_task_deletes_its_job_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    hook = Hook()
+RUNNING = {**a_job(), "status": {"active": 1}}
+
+
+@pytest.mark.parametrize(
+    ("state", "deletes"),
+    [
+        ("failed", True),
+        ("success", True),
+        ("restarting", True),
+        ("removed", True),
+        (None, True),
+        ("running", False),
+        ("queued", False),
+        ("scheduled", False),
+        ("deferred", False),
+        ("up_for_retry", False),
+        ("up_for_reschedule", False),
+    ],
+)
+def test_a_killed_worker_deletes_the_job_only_if_the_task_has_no_more_use_for_it(
+    monkeypatch: pytest.MonkeyPatch, state: str | None, deletes: bool
+) -> None:
+    hook = Hook(RUNNING)
     run, _ = make_run(monkeypatch, hook)
+    run._job = RUNNING
+    monkeypatch.setattr(task, "task_state", lambda ti: state)
+    run.kill()
+    assert hook.deleted == (["uid-1"] if deletes else [])
+
+
+def test_a_state_that_cannot_be_known_in_time_keeps_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook, answer = Hook(RUNNING), threading.Event()
+    run, _ = make_run(monkeypatch, hook)
+    run._job = RUNNING
+    monkeypatch.setattr(killing, "LOOKUP_SECONDS", 0.05)
+    monkeypatch.setattr(task, "task_state", lambda ti: "failed" if answer.wait(30) else None)
+    run.kill()
+    answer.set()
+    assert hook.deleted == []
+
+
+def test_a_state_that_cannot_be_asked_for_keeps_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = Hook(RUNNING)
+    run, _ = make_run(monkeypatch, hook)
+    run._job = RUNNING
+
+    def fail(ti: Any) -> str:
+        raise OSError("no channel")
+
+    monkeypatch.setattr(task, "task_state", fail)
     run.kill()
     assert hook.deleted == []
-    run._job = a_job()
+
+
+def test_a_finished_job_stays_as_a_record_when_its_task_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = Hook(a_job())
+    run, _ = make_run(monkeypatch, hook)
+    run._job = RUNNING
+    monkeypatch.setattr(task, "task_state", lambda ti: "failed")
     run.kill()
+    assert hook.deleted == []
+
+
+def test_a_late_kill_of_an_older_try_does_not_touch_a_later_job_of_the_same_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook = Hook({**RUNNING, "metadata": {**RUNNING["metadata"], "uid": "uid-2"}})
+    run, _ = make_run(monkeypatch, hook)
+    run._job = RUNNING
+    monkeypatch.setattr(task, "task_state", lambda ti: "failed")
+    run.kill()
+    assert hook.deleted == []
+
+
+def executing(
+    monkeypatch: pytest.MonkeyPatch, hook: Hook, during: Callable[[TaskRun], Any], operator: Any = None
+) -> TaskRun:
+    """A run that has its Job and meets something while it waits for it."""
+    monkeypatch.setattr(task, "create_or_adopt", lambda *_, **__: SimpleNamespace(job=RUNNING))
+    monkeypatch.setattr(TaskRun, "_wanted", lambda self: None)
+    run, _ = make_run(monkeypatch, hook, operator)
+    monkeypatch.setattr(hook, "watch", lambda *_: during(run))
+    return run
+
+
+def test_a_worker_that_is_replaced_hands_its_job_to_the_next_one_in_the_same_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook = Hook(RUNNING)
+    monkeypatch.setattr(task, "task_state", lambda ti: "running")
+    run = executing(monkeypatch, hook, lambda run: run.kill())
+    with pytest.raises(AirflowRescheduleException):
+        run.execute()
+    assert hook.deleted == []
+
+
+def test_execution_timeout_deletes_the_job_and_says_whose_limit_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def strike(run: TaskRun) -> None:
+        raise AirflowTaskTimeout("Timeout, PID: 1")
+
+    hook = Hook(RUNNING)
+    operator = FeastMaterializeOperator(task_id="load", execution_timeout=timedelta(seconds=90))
+    with pytest.raises(DeadlineExceededError, match=r"execution_timeout of 90 s .* its Job was deleted"):
+        executing(monkeypatch, hook, strike, operator).execute()
     assert hook.deleted == ["uid-1"]
+
+
+def test_a_job_that_ran_into_a_deadline_set_by_airflow_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = FeastMaterializeOperator(task_id="load", execution_timeout=timedelta(seconds=90))
+    run, _ = make_run(monkeypatch, Hook(a_job("Failed")), operator)
+    late = Outcome(
+        JobState.FAILED, Problem("deadline_exceeded", "stopped at its deadline of 90 s.", "raise it")
+    )
+    with pytest.raises(DeadlineExceededError, match="That limit is the task's execution_timeout"):
+        run.resume(event(late))
+
+
+def test_a_verdict_stands_although_the_job_cannot_be_read_or_patched_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook = Hook(a_job())
+
+    def refuse(*_: Any) -> None:
+        raise ApiUnavailableError("away")
+
+    monkeypatch.setattr(hook.cluster, "patch_job", refuse)
+    run, _ = make_run(monkeypatch, hook)
+    assert run.resume(event(DONE))["outcome"] == "succeeded"
+    monkeypatch.setattr(hook.cluster, "read_job", refuse)
+    assert run.resume(event(DONE))["outcome"] == "succeeded"
+
+
+def test_a_job_that_waited_for_the_lock_in_vain_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = Hook(RUNNING)
+    run, _ = make_run(monkeypatch, hook)
+    told = {"kind": "registry_locked", "what": "locked", "where": "", "remedy": ""}
+    with pytest.raises(RegistryLockedError):
+        run.resume({"version": 1, "job": "feast-load", "uid": "uid-1", "error": told})
+    assert hook.deleted == ["uid-1"]
+
+
+def test_an_event_of_an_older_release_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = make_run(monkeypatch, Hook(a_job()))
+    assert (
+        run.resume({"version": 1, "job": "feast-load", "outcome": DONE.to_dict()})["outcome"] == "succeeded"
+    )
+
+
+def test_a_trigger_that_an_older_release_serialized_still_runs() -> None:
+    older = {
+        "kubernetes_conn_id": "kubernetes_default",
+        "namespace": "features",
+        "name": "feast-load",
+        "uid": "uid-1",
+        "options": {"startup_seconds": 600.0, "log_seconds": 5.0, "outage_seconds": 600.0, "unknown": 1.0},
+        "positions": {"pod/feast": ["2026-01-01T00:00:00.000000000", 1]},
+        "version": 1,
+    }
+    trigger = FeastJobTrigger(**older)
+    assert trigger.serialize()[1] == {**older, "lock": None}
+    assert trigger._options.log_seconds == 5.0
 
 
 # --- teardown's confirmation ---------------------------------------------------------------------

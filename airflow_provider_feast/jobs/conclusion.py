@@ -1,0 +1,119 @@
+"""What follows from a verdict: the result in XCom, how long the Job is kept, the error."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_feast.hooks.feast import FeastHook
+from airflow_provider_feast.jobs.submit import ended
+from airflow_provider_feast.model.command import FeastCommand
+from airflow_provider_feast.model.errors import FeastError, FeastTransientError
+from airflow_provider_feast.model.outcome import JobState, Outcome
+from airflow_provider_feast.model.settings import FeastSettings
+from airflow_provider_feast.model.windows import Window
+
+XCOM_SCHEMA = 1
+"""Version of the result in XCom; ``docs/result.md`` describes it."""
+
+
+class Conclusion:
+    """The end of one wait.
+
+    The verdict stands, whatever the cluster says from now on: a request that fails here is told in the log and changes
+    nothing of it.
+
+    :param hook: the feature store.
+    :param settings: its settings for this task.
+    :param log: the task's log.
+    :param job: the Job as last seen.
+    """
+
+    def __init__(self, hook: FeastHook, settings: FeastSettings, log: Any, job: dict[str, Any]) -> None:
+        self._hook, self._settings, self._log, self._last = hook, settings, log, job
+        self._name = job["metadata"]["name"]
+        self._job = self._read()
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            job = self._hook.cluster.read_job(self._name)
+        except FeastError as error:
+            self._log.warning("Job %s could not be read again: %s", self._name, error)
+            return None
+        uid = self._last["metadata"]["uid"]
+        return job if job is not None and (not uid or job["metadata"]["uid"] == uid) else None
+
+    def settle(self, outcome: Outcome) -> None:
+        """Keep a finished Job for as long as the connection says, delete one that would never finish.
+
+        :raises FeastError: the problem of a Job that did not succeed.
+        """
+        job = self._job
+        if job is not None and not ended(job):
+            self._delete(job)
+        elif job is not None:
+            settings = self._settings
+            succeeded = outcome.state is JobState.SUCCEEDED
+            self._keep(job, settings.ttl_seconds if succeeded else settings.ttl_on_failure_seconds)
+        if outcome.state is JobState.SUCCEEDED:
+            self._log.info("Job %s succeeded.", self._name)
+            return
+        pod = f", pod {outcome.pod}" if outcome.pod else ""
+        where = f"Job {self._name} in namespace {self._hook.namespace}{pod}"
+        if outcome.problem is None:
+            what = f"the Job ended as {outcome.state}"
+            raise FeastTransientError(what, where=where, remedy="run the task again")
+        raise outcome.problem.error(where)
+
+    def _delete(self, job: dict[str, Any]) -> None:
+        self._log.info("Deleting Job %s, which would never finish as it is.", self._name)
+        try:
+            self._hook.delete_and_wait(job)
+        except FeastError as error:
+            self._log.error("Job %s could not be deleted: %s", self._name, error)
+
+    def _keep(self, job: dict[str, Any], seconds: int) -> None:
+        """Keep a finished Job this long, unless pod_options or job_overrides said how long."""
+        ours = max(self._settings.ttl_seconds, self._settings.ttl_on_failure_seconds)
+        if not job["spec"].get("ttlSecondsAfterFinished") == ours != seconds:
+            return
+        try:
+            self._hook.cluster.patch_job(self._name, {"spec": {"ttlSecondsAfterFinished": seconds}})
+        except FeastError as error:
+            self._log.warning("Job %s keeps its time to live of %s s: %s", self._name, ours, error)
+
+    def result(self, outcome: Outcome, command: FeastCommand | None, window: Window | None) -> dict[str, Any]:
+        """The JSON object that the task leaves in XCom."""
+        status, settings, told = (self._job or {}).get("status") or {}, self._settings, outcome.result
+        started = status.get("startTime") or (told.started if told else "")
+        finished = status.get("completionTime") or (told.finished if told else "") or _now()
+        return {
+            "schema": XCOM_SCHEMA,
+            "outcome": outcome.state.value,
+            "kind": outcome.problem.kind if outcome.problem else "",
+            "job": self._name,
+            "namespace": self._hook.namespace,
+            "feature_store": settings.feature_store,
+            "command": command.argv if command else [],
+            "window": [window.start.isoformat(), window.end.isoformat()] if window else None,
+            "started": started,
+            "finished": finished,
+            "duration_seconds": _seconds(started, finished),
+            "image": settings.image,
+            "feast_version": told.feast if told else "",
+            "security_profile": settings.security_profile,
+            "views": {view: totals._asdict() for view, totals in told.views.items()} if told else {},
+            "views_omitted": told.views_omitted if told else 0,
+        }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _seconds(started: str, finished: str) -> float | None:
+    try:
+        span = datetime.fromisoformat(finished) - datetime.fromisoformat(started)
+    except (ValueError, TypeError):
+        return None
+    return round(max(0.0, span.total_seconds()), 3)

@@ -1,0 +1,209 @@
+"""The registry's lock and the shared watches over HTTP: who runs when, who takes over, what it costs in requests."""
+
+import asyncio
+import itertools
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from airflow_helpers import wait_for
+from kubernetes import client, config
+
+from airflow_provider_feast.jobs import lock as lock_module
+from airflow_provider_feast.jobs.async_api import AsyncApi
+from airflow_provider_feast.jobs.client import async_configuration
+from airflow_provider_feast.jobs.lock import RegistryLock
+from airflow_provider_feast.jobs.stream import Streams
+from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
+from airflow_provider_feast.model.errors import RegistryLockedError
+from airflow_provider_feast.model.lock import ALL, Holder, LockRequest, read_holders
+from airflow_provider_feast.model.naming import L_MANAGED_BY, MANAGED_BY
+from airflow_provider_feast.model.outcome import JobState
+from airflow_provider_feast.sandbox import Sandbox
+
+LABELS = {L_MANAGED_BY: MANAGED_BY}
+QUICK = WatchOptions(startup_seconds=60, log_seconds=0, outage_seconds=20, lock_seconds=60)
+
+
+class Registry:
+    """A namespace with Jobs that write one registry."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox, self.namespace = sandbox, f"lock-{uuid.uuid4().hex[:8]}"
+        self.client = config.new_client_from_config(str(sandbox.kubeconfig))
+        self.batch = client.BatchV1Api(self.client)
+        self.connected = 0
+        client.CoreV1Api(self.client).create_namespace({"metadata": {"name": self.namespace}})
+
+    def job(self, name: str, code: str = "pass", *, suspend: bool = True) -> Target:
+        container = {"name": "feast", "image": "feast-sandbox:local", "command": ["python3", "-c", code]}
+        template = {
+            "metadata": {"labels": LABELS},
+            "spec": {"restartPolicy": "Never", "containers": [container]},
+        }
+        body = {
+            "metadata": {"name": name, "labels": LABELS},
+            "spec": {"suspend": suspend, "backoffLimit": 0, "template": template},
+        }
+        made = self.batch.create_namespaced_job(self.namespace, body)
+        return Target(self.namespace, name, made.metadata.uid)
+
+    def request(self, *views: str) -> LockRequest:
+        return LockRequest("feast-demo", self.namespace, views or (ALL,))
+
+    def holders(self) -> dict[str, Holder]:
+        lease = client.CoordinationV1Api(self.client).read_namespaced_lease("feast-demo", self.namespace)
+        return read_holders(self.client.sanitize_for_serialization(lease))
+
+    def play(self, act: Callable[[Streams], Awaitable[Any]]) -> Any:
+        """Run something as a triggerer does: one loop, one set of streams."""
+
+        async def connect() -> Any:
+            self.connected += 1
+            return async_configuration(self.client.configuration)
+
+        async def played() -> Any:
+            streams = Streams(AsyncApi(connect, 20.0))
+            try:
+                return await act(streams)
+            finally:
+                await streams.close()
+
+        return asyncio.run(played())
+
+    def claim(self, streams: Streams, target: Target, *views: str) -> RegistryLock:
+        holder = Holder(target.uid, target.name, target.namespace)
+        return RegistryLock(streams, self.request(*views), holder, lambda text, at="": None)
+
+    def watched(self) -> list[str]:
+        """The resources of which a watch was opened and has ended."""
+        records = map(json.loads, self.sandbox.audit_log.read_text().splitlines())
+        ours = [record for record in records if record["namespace"] == self.namespace]
+        return sorted(record["resource"].split(".")[0] for record in ours if record["verb"] == "watch")
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    """A sandbox of the test's own: faults would disturb others."""
+    with Sandbox(time_scale=0.05) as own:
+        yield Registry(own)
+
+
+def test_jobs_of_one_registry_run_one_after_the_other(registry: Registry) -> None:
+    targets = [registry.job(f"writer-{n}", "import time; time.sleep(0.3)") for n in range(4)]
+
+    async def act(streams: Streams) -> list[Any]:
+        waits = [
+            JobWatch(streams, t, lambda text, at="": None, QUICK, lock=registry.request(), shared=True)
+            for t in targets
+        ]
+        return await asyncio.gather(*(wait.outcome() for wait in waits))
+
+    outcomes = registry.play(act)
+    assert [outcome.state for outcome in outcomes] == [JobState.SUCCEEDED] * 4
+    pods = client.CoreV1Api(registry.client).list_namespaced_pod(registry.namespace).items
+    states = [pod.status.container_statuses[0].state.terminated for pod in pods]
+    spans = sorted((state.started_at, state.finished_at) for state in states)
+    assert len(spans) == 4
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans)), spans
+    assert registry.holders() == {}, "each gave the lock back"
+
+
+def test_jobs_that_write_different_views_hold_the_lock_together(registry: Registry) -> None:
+    targets = [registry.job(f"writer-{n}") for n in range(8)]
+
+    async def act(streams: Streams) -> list[Any]:
+        claims = [registry.claim(streams, t, f"view-{n}") for n, t in enumerate(targets)]
+        return await asyncio.gather(*(claim.try_once() for claim in claims))
+
+    assert registry.play(act) == [[]] * 8
+    assert set(registry.holders()) == {target.uid for target in targets}
+
+
+def test_of_many_that_ask_at_once_one_gets_the_lock(registry: Registry) -> None:
+    targets = [registry.job(f"writer-{n}") for n in range(8)]
+
+    async def act(streams: Streams) -> list[Any]:
+        claims = [registry.claim(streams, target) for target in targets]
+        return await asyncio.gather(*(claim.try_once() for claim in claims))
+
+    got = [blockers for blockers in registry.play(act) if not blockers]
+    assert len(got) == 1
+    assert len(registry.holders()) == 1
+
+
+def test_a_job_that_has_the_lock_keeps_it_for_its_next_try(registry: Registry) -> None:
+    target = registry.job("writer")
+
+    async def act(streams: Streams) -> Any:
+        await registry.claim(streams, target).acquire(5)
+        return await registry.claim(streams, target).try_once()
+
+    assert registry.play(act) == []
+
+
+def test_a_dead_holder_is_taken_over(registry: Registry) -> None:
+    first, second = registry.job("first"), registry.job("second")
+
+    async def act(streams: Streams) -> Any:
+        await registry.claim(streams, first).acquire(5)
+        assert [other.job for other in await registry.claim(streams, second).try_once()] == ["first"]
+        await streams.api.delete_job(*first)
+        await registry.claim(streams, second).acquire(30)
+        return registry.holders()
+
+    assert list(registry.play(act)) == [second.uid]
+
+
+def test_a_job_left_behind_between_lock_and_start_blocks_nobody_for_ever(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = registry.job("first"), registry.job("second")
+    monkeypatch.setattr(lock_module, "ABANDONED_SECONDS", 0.0)
+
+    async def act(streams: Streams) -> Any:
+        await registry.claim(streams, first).acquire(5)
+        await registry.claim(streams, second).acquire(30)
+        return await streams.api.read_job(registry.namespace, "first")
+
+    assert registry.play(act) is None
+    assert list(registry.holders()) == [second.uid]
+
+
+def test_a_wait_that_is_too_long_names_the_holder(registry: Registry) -> None:
+    first, second = registry.job("first"), registry.job("second")
+
+    async def act(streams: Streams) -> Any:
+        await registry.claim(streams, first).acquire(5)
+        await registry.claim(streams, second).acquire(0.2)
+
+    with pytest.raises(RegistryLockedError, match=r"Job first .* has held the whole registry"):
+        registry.play(act)
+
+
+def test_the_number_of_waiting_tasks_does_not_change_the_number_of_requests(registry: Registry) -> None:
+    targets = [registry.job(f"waiter-{n}", "import time; time.sleep(0.5)") for n in range(20)]
+
+    async def act(streams: Streams) -> list[Any]:
+        waits = [JobWatch(streams, t, lambda text, at="": None, QUICK, shared=True) for t in targets]
+        return await asyncio.gather(*(wait.outcome() for wait in waits))
+
+    outcomes = registry.play(act)
+    assert {outcome.state for outcome in outcomes} == {JobState.SUCCEEDED}
+    registry.sandbox.cut_watches()  # a watch is in the audit log when it has ended
+    wait_for(lambda: len(registry.watched()) >= 2, "the watches to end")
+    assert registry.watched() == ["jobs", "pods"]
+
+
+def test_credentials_that_are_no_longer_accepted_are_resolved_anew(registry: Registry) -> None:
+    target = registry.job("writer")
+
+    async def act(streams: Streams) -> Any:
+        await streams.api.read_job(registry.namespace, "writer")
+        registry.sandbox.fault("/jobs/writer$", code=401, times=1)
+        return await streams.api.read_job(registry.namespace, "writer")
+
+    assert registry.play(act)["metadata"]["uid"] == target.uid
+    assert registry.connected == 2
