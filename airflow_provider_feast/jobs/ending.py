@@ -45,16 +45,20 @@ def pod_problem(pod: PodView, job: dict[str, Any]) -> Problem | None:
     main = pod.main
     if main is not None and main.exit_code:
         return _container_problem(pod, main, job)
-    return _bystander(pod, main) or _reason_only(pod)
+    return _bystander(pod, main, job) or _reason_only(pod)
 
 
 # --- the pod as a whole --------------------------------------------------------------------------
 
 
-def _bystander(pod: PodView, main: Container | None) -> Problem | None:
+def _bystander(pod: PodView, main: Container | None, job: dict[str, Any]) -> Problem | None:
     """A failure of another container than the main one."""
     for container in pod.containers:
         if container.exit_code and (main is None or container.name != main.name):
+            if container.ended.get("reason") == "OOMKilled":
+                return _out_of_memory(pod, container, job, None)._replace(
+                    remedy=f"Raise the memory limit of {container.name}, or leave that container out."
+                )
             return Problem(
                 "job_failed",
                 f"Container {container.name}, not the one that runs Feast, ended with exit code "
@@ -101,7 +105,7 @@ def _container_problem(pod: PodView, container: Container, job: dict[str, Any]) 
     if reason in ("StartError", "ContainerCannotRun", "RunContainerError", "CreateContainerConfigError"):
         if problem := starved(container, message):
             return problem._replace(remedy=_more_memory(pod, job))
-        return missing_object(pod, message) or start_problem(container, message)
+        return missing_object(pod, message) or start_problem(container, message)._replace(can_mend=False)
     if result is not None and result.verdict in ("failed", "interrupted"):
         return _by_result(result, pod, container, job)
     return _by_signal(pod, container, job, result) or _by_words(container, message, result)

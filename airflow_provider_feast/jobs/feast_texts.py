@@ -131,6 +131,12 @@ _RULES: tuple[_Rule, ...] = (
     _rule(
         "out_of_memory", r"^MemoryError\b|std::bad_alloc|malloc of size \d+ failed", "Out of memory: {error}"
     ),
+    _rule(
+        "start_error",
+        r"exec format error",
+        "The image is built for another processor than the node's: {error}",
+        "Use an image that is built for the nodes' processors.",
+    ),
     _rule("out_of_disk", r"No space left on device", "The pod's disk is full: {error}"),
     _rule(
         "start_error",
@@ -163,6 +169,8 @@ _REFUSED = re.compile(
     r"password authentication failed|Access ?Denied|Forbidden|Unauthorized|WRONGPASS|NOAUTH|AuthenticationError"
     r"|NoCredentials|CredentialsError|LoginError|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken"
     r"|UNAUTHENTICATED|PERMISSION_DENIED|FeastPermissionError|permission denied|Access denied for user"
+    r"|[Aa]uthentication ?[Ff]ailed|AuthorizationFail|UnrecognizedClientException|Incorrect username or password"
+    r"|invalid_grant|RefreshError|DefaultCredentialsError"
     r"|no pg_hba\.conf entry|role \"[^\"]+\" does not exist",
 )
 _EXPIRED = re.compile(r"[Ee]xpired")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from airflow_provider_feast.jobs.feast_texts import shorten
-from airflow_provider_feast.jobs.pod_view import text
+from airflow_provider_feast.jobs.pod_view import event_text
 from airflow_provider_feast.model.outcome import Problem
 
 IMAGE_REASONS = frozenset(
@@ -132,7 +132,7 @@ def _pull_message(reason: str, message: str, about: list[dict[str, Any]]) -> str
         reason == "ImagePullBackOff" and re.fullmatch(r'Back-off pulling image "[^"]*"', message)
     ):
         return message
-    pulls = [text(event.get("message")) for event in about if event.get("reason") == "Failed"]
+    pulls = [event_text(event) for event in about if event.get("reason") == "Failed"]
     return next((pull for pull in reversed(pulls) if pull.startswith("Failed to pull")), message)
 
 
@@ -148,7 +148,7 @@ def _missing_pull_secrets(about: list[dict[str, Any]]) -> str:
     """The names in ``Unable to retrieve some image pull secrets (a, b)``."""
     for event in reversed(about):
         if event.get("reason") == "FailedToRetrieveImagePullSecret" and (
-            match := re.search(r"image pull secrets \(([^)]+)\)", text(event.get("message")))
+            match := re.search(r"image pull secrets \(([^)]+)\)", event_text(event))
         ):
             return match.group(1)
     return ""

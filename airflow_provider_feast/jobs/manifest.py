@@ -137,6 +137,7 @@ def config_map_name(plan: JobPlan) -> str:
 
 def _annotations(plan: JobPlan) -> dict[str, str]:
     found = {
+        naming.A_INSTANCE: json.dumps(plan.key._asdict()),
         naming.A_RUN: plan.key.run_id,
         naming.A_TRY: str(plan.try_number),
         naming.A_COMMAND: json.dumps(plan.command.argv),

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from airflow_provider_feast.jobs.feast_texts import shorten
-from airflow_provider_feast.jobs.pod_view import at, event_time, events_about, text
+from airflow_provider_feast.jobs.pod_view import at, event_text, event_time, events_about, text
 from airflow_provider_feast.model.outcome import Problem
 
 
@@ -26,7 +26,7 @@ def creation_problem(job: dict[str, Any], events: Iterable[Any], *, since: str =
     overcome = max([since, *created])
     if not refusals or (overcome and event_time(refusals[-1]) <= overcome):
         return None
-    return refusal(text(refusals[-1].get("message")), job)
+    return refusal(event_text(refusals[-1]), job)
 
 
 def refusal(message: str, job: dict[str, Any]) -> Problem:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from airflow_provider_feast.jobs.feast_texts import shorten
-from airflow_provider_feast.jobs.pod_view import PodView, at, mapping, objects, text
+from airflow_provider_feast.jobs.pod_view import PodView, at, event_text, mapping, objects, text
 from airflow_provider_feast.model.outcome import Problem
 
 
@@ -28,7 +28,7 @@ def scheduling_problem(
     if scheduled is not None or text(pod.spec.get("nodeName")):
         return None
     waiting = [event for event in standing if event.get("reason") == "FailedScheduling"]
-    return _with_autoscaler(unschedulable(pod, text(waiting[-1].get("message"))), about) if waiting else None
+    return _with_autoscaler(unschedulable(pod, event_text(waiting[-1])), about) if waiting else None
 
 
 def _gated(pod: PodView) -> Problem:
@@ -46,7 +46,7 @@ def _with_autoscaler(problem: Problem, about: list[dict[str, Any]]) -> Problem:
     told = [e for e in about if e.get("reason") in ("NotTriggerScaleUp", "TriggeredScaleUp")]
     if not told:
         return problem
-    said = shorten(text(told[-1].get("message")), 200).rstrip(".")
+    said = shorten(event_text(told[-1]), 200).rstrip(".")
     return problem._replace(cause=f"{problem.cause} Cluster autoscaler: {said}.")
 
 
@@ -83,11 +83,20 @@ def _wishes(pod: PodView, reason: str) -> tuple[str, str]:
             f" Its node selector is {pairs}." if pairs else "",
             "Correct the node selector or affinity (pod_options, job_overrides), or label a node so.",
         )
-    if "taint" in reason:
-        return "", "Add a toleration for that taint (pod_options, job_overrides), or free a node of it."
-    if "volume" in reason.lower():
-        return (
-            "",
-            "See why the pod's volume claims are not bound to a volume that a node reaches: `kubectl describe pvc`.",
-        )
-    return "", "Change what the pod asks for, or add a node that has it."
+    then = next((then for pattern, then in _REMEDIES if re.search(pattern, reason)), "")
+    return "", then or "Change what the pod asks for, or add a node that has it."
+
+
+_REMEDIES = (
+    (
+        r"node\.kubernetes\.io/[\w-]+|were unschedulable",
+        "Nodes are not ready, under pressure, or cordoned: wait for them, or have them looked at.",
+    ),
+    (r"Too many pods", "Wait for other pods to end, or add nodes."),
+    (r"taint", "Add a toleration for that taint (pod_options, job_overrides), or free a node of it."),
+    (
+        r"[Vv]olume",
+        "See why the pod's volume claims are not bound to a volume that a node reaches: `kubectl describe pvc`.",
+    ),
+)
+"""What to do about what the scheduler says; the first that matches counts."""

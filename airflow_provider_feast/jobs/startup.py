@@ -13,6 +13,7 @@ from airflow_provider_feast.jobs.pod_view import (
     PodView,
     at,
     condition,
+    event_text,
     event_time,
     events_about,
     mapping,
@@ -169,6 +170,12 @@ _LASTING = re.compile(
 )
 """What a container runtime says of a pod that it will never be able to start."""
 
+_PASSING = re.compile(
+    r"deadline exceeded|timed out|timeout|resource temporarily unavailable|cannot allocate memory|from pipe: EOF"
+    r"|connection (?:error|refused)|transport is closing|ttrpc: closed"
+)
+"""What a node in trouble says; another one, or the same later, may do better."""
+
 
 def start_problem(container: Container, message: str, *, can_mend: bool = False) -> Problem:
     """The problem of a container that the node cannot start.
@@ -179,7 +186,7 @@ def start_problem(container: Container, message: str, *, can_mend: bool = False)
     why = why.rstrip(".") or "no reason given"
     if match := _NO_PROGRAM.search(why):
         return _no_program(container, next(name for name in match.groups() if name), why)
-    lasting = not can_mend or _LASTING.search(why)
+    lasting = not (can_mend or _PASSING.search(why)) or _LASTING.search(why)
     return Problem(
         "start_error" if lasting else "pod_setup_failed",
         f"Container {container.name} cannot start: {why}.",
@@ -197,6 +204,12 @@ def _no_program(container: Container, program: str, why: str) -> Problem:
             f"The image {container.image} is built for another processor than the node's: {why}.",
             "Use an image that is built for the nodes' processors.",
         )
+    if "permission denied" in why:
+        return Problem(
+            "start_error",
+            f"The program {program} of the image {container.image} may not be run by the pod's user: {why}.",
+            "Use an image whose program any user may run, or set run_as_user in the connection.",
+        )
     return Problem(
         "start_error",
         f"The image {container.image} has no program {program}, so container {container.name} cannot "
@@ -209,7 +222,7 @@ def _no_program(container: Container, program: str, why: str) -> Problem:
 
 
 def _event(pod: PodView, event: dict[str, Any], about: list[dict[str, Any]]) -> Problem | None:
-    reason, message = text(event.get("reason")), text(event.get("message"))
+    reason, message = text(event.get("reason")), event_text(event)
     if reason in _MOUNT_REASONS:
         return _mount(pod, message)
     if reason in ("FailedCreatePodSandBox", "NetworkNotReady"):

@@ -54,9 +54,14 @@ class FeastConfigurationError(FeastError):
 
 
 class FeastClusterError(FeastError):
-    """Fix the cluster: permissions, admission, images, capacity, missing objects."""
+    """Fix the cluster: permissions, admission, images, capacity, missing objects.
+
+    What has no kind of its own below (a Job that does not go away, a Lease that changes again and again, an odd answer)
+    may pass by itself.
+    """
 
     kind = "cluster"
+    retryable = True
 
 
 class FeastResourceError(FeastError):
@@ -166,6 +171,7 @@ class ImageError(FeastClusterError):
     """The image does not exist or may not be pulled."""
 
     kind = "image_unavailable"
+    retryable = False
 
 
 class ImageRegistryError(ImageError):
@@ -186,12 +192,14 @@ class MissingObjectError(FeastClusterError):
     """A ConfigMap, Secret, key, ServiceAccount, volume or namespace that the Job needs does not exist."""
 
     kind = "missing_object"
+    retryable = False
 
 
 class AdmissionRefusedError(FeastClusterError):
     """Pod Security, a quota, validation or a webhook refused the Job or its pods."""
 
     kind = "admission_refused"
+    retryable = False
 
 
 class QuotaExceededError(AdmissionRefusedError):
@@ -212,6 +220,7 @@ class ContainerStartError(FeastClusterError):
     """The container cannot be started: no such executable, root refused, bad mount."""
 
     kind = "start_error"
+    retryable = False
 
 
 class PodSetupError(ContainerStartError):
@@ -225,12 +234,14 @@ class ForbiddenError(FeastClusterError):
     """Kubernetes refused a request of Airflow: a right or a valid credential is missing."""
 
     kind = "forbidden"
+    retryable = False
 
 
 class NameTakenError(FeastClusterError):
     """Something that is not ours already has the name that the Job would get."""
 
     kind = "name_taken"
+    retryable = False
 
 
 class DisruptedError(FeastTransientError):

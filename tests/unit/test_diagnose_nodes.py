@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from job_objects import (
+    IMAGE,
     container,
     ended,
     event,
@@ -144,6 +145,41 @@ def test_a_pod_too_small_for_its_sandbox_is_out_of_memory() -> None:
     assert (problem.kind, problem.can_mend) == ("out_of_memory", False)
 
 
+@pytest.mark.parametrize("reason", ["StartError", "ContainerCannotRun"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        f"{RUNC}unable to start container process: can't get final child's PID from pipe: EOF: unknown",
+        "failed to create containerd task: failed to create shim task: context deadline exceeded: unknown",
+    ],
+)
+def test_a_container_that_a_node_in_trouble_could_not_start_may_start_elsewhere(
+    reason: str, message: str
+) -> None:
+    problem = failure(pod("p", "Failed", container(ended(128, message, reason))))
+    assert (problem.kind, problem.retryable, problem.can_mend) == ("pod_setup_failed", True, False)
+
+
+def test_a_program_that_may_not_be_run_is_not_called_missing() -> None:
+    message = f'{RUNC}unable to start container process: exec: "/opt/python": permission denied: unknown'
+    problem = failure(pod("p", "Failed", container(ended(126, message, "StartError"))))
+    assert "may not be run by the pod's user" in problem.cause
+
+
+def test_the_kernels_word_on_a_wrong_processor_is_understood() -> None:
+    problem = failure(pod("p", "Failed", container(ended(255, "exec /usr/bin/python3: exec format error\n"))))
+    assert problem.kind == "start_error"
+    assert "another processor" in problem.cause
+
+
+def test_a_sidecar_that_runs_out_of_memory_is_named_with_its_limit() -> None:
+    killed = container(ended(137, "", "OOMKilled"), "istio-proxy")
+    problem = failure(pod("p", "Failed", killed, container(ended(0))))
+    assert problem.kind == "out_of_memory"
+    assert "istio-proxy" in problem.cause
+    assert "istio-proxy" in problem.remedy
+
+
 # --- volumes, networks, nodes --------------------------------------------------------------------
 
 SETUPS: dict[str, tuple[str, str, str, str]] = {
@@ -220,6 +256,38 @@ def test_the_autoscalers_word_stands_beside_the_schedulers(reason: str) -> None:
     assert problem.cause.endswith(
         "Cluster autoscaler: pod didn't trigger scale-up: 1 max node group size reached."
     )
+
+
+@pytest.mark.parametrize(
+    ("message", "advice"),
+    [
+        (
+            "0/3 nodes are available: 3 node(s) had untolerated taint {node.kubernetes.io/not-ready: }.",
+            "not ready",
+        ),
+        ("0/3 nodes are available: 3 node(s) were unschedulable.", "cordoned"),
+        ("0/3 nodes are available: 3 Too many pods.", "other pods to end"),
+        ("no nodes available to schedule pods", "add a node"),
+    ],
+)
+def test_nodes_that_are_not_ready_are_not_answered_by_a_toleration(message: str, advice: str) -> None:
+    problem = startup(unscheduled(message))
+    assert problem is not None
+    assert advice in problem.remedy
+
+
+def test_what_the_api_put_together_of_many_events_is_read_like_one() -> None:
+    combined = "(combined from similar events): "
+    mount = 'MountVolume.SetUp failed for volume "c" : configmap "cfg" not found'
+    creating = pod("load-aaaaa", "Pending", container(waits("ContainerCreating")))
+    for reason, message, kind in (
+        ("FailedMount", mount, "missing_object"),
+        ("Failed", f'Failed to pull image "{IMAGE}": not found', "image_unavailable"),
+    ):
+        problem = startup(creating, event("load-aaaaa", reason, combined + message))
+        assert problem is not None
+        assert problem.kind == kind
+        assert combined not in problem.cause
 
 
 def test_a_pod_behind_a_gate_is_not_called_unschedulable_by_every_node() -> None:

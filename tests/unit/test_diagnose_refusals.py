@@ -12,10 +12,13 @@ from job_objects import (
     container,
     creation,
     event,
+    job,
     pod,
     startup,
     waits,
 )
+
+from airflow_provider_feast.jobs.diagnose import diagnose
 
 MENDS, STUCK = True, False
 
@@ -179,6 +182,13 @@ def test_a_refused_pod_is_explained_in_the_words_of_who_refused_it(case: str) ->
     assert (problem.kind, problem.can_mend) == (kind, can_mend)
     assert cause in problem.cause
     assert advice in problem.remedy
+
+
+def test_what_the_api_put_together_of_many_refusals_is_read_like_one() -> None:
+    said = '(combined from similar events): Error creating: pods "x" is forbidden: exceeded quota: q, requested: pods=1'
+    outcome = diagnose(job(), [], [event("load", "FailedCreate", said, kind="Job")])
+    assert outcome.problem is not None
+    assert outcome.problem.kind == "quota_exceeded"
 
 
 # --- images --------------------------------------------------------------------------------------
