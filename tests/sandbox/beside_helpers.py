@@ -1,23 +1,29 @@
 """The same command by plain KubernetesJobOperator and by FeastCommandOperator, on one sandbox with an image of `sh`."""
 
 import json
-import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
+import tenacity
+from airflow.providers.cncf.kubernetes import kubernetes_helper_functions
 from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
 from airflow_helpers import feast_connection, wait_for
 from kubernetes import client, config
 
+from airflow_provider_feast.jobs import task
+from airflow_provider_feast.jobs.submit import ended
 from airflow_provider_feast.operators.feast import FeastCommandOperator
 from airflow_provider_feast.sandbox import Sandbox
 
 IMAGE = "light:1"
-FEAST = '#!/bin/sh\neval "$SCRIPT"\n'
-"""What the image calls Feast: it runs the text in the environment."""
+FEAST = '#!/bin/sh\ntrap "exit 143" TERM\neval "$SCRIPT" &\nwait $!\n'
+"""What the image calls Feast: it runs the text in the environment; the trap is what ends a PID 1 at SIGTERM."""
 
 
 def flaw(shown: object, what: str) -> None:
@@ -25,17 +31,26 @@ def flaw(shown: object, what: str) -> None:
 
     :param what: what plain KubernetesJobOperator did in 10.25.0.
     """
-    assert shown, f"plain KubernetesJobOperator no longer does this: {what}. Correct the comparison and the documents."
+    assert shown, (
+        f"plain KubernetesJobOperator no longer does this: {what}. Correct the comparison and the documents."
+    )
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A sandbox of the module's own, whose faults disturb nobody; both operators' connections lead to it."""
-    program = tmp_path_factory.mktemp("light") / "bin" / "feast"
+def image_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is in the image."""
+    home = tmp_path_factory.mktemp("light")
+    program = home / "bin" / "feast"
     program.parent.mkdir()
     program.write_text(FEAST)
     program.chmod(0o755)
-    with Sandbox({IMAGE: str(program.parent.parent), "busybox": "/usr"}, time_scale=0.05) as found:
+    return home
+
+
+@pytest.fixture(scope="module")
+def sandbox(image_home: Path) -> Iterator[Sandbox]:
+    """A sandbox of the module's own, whose faults disturb nobody; both operators' connections lead to it."""
+    with Sandbox({IMAGE: str(image_home)}, time_scale=0.05) as found:
         extra = {"kube_config_path": str(found.kubeconfig)}
         variables = {
             "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps({"conn_type": "kubernetes", "extra": extra}),
@@ -45,10 +60,17 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
             yield found
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither side is slow: retries of its API requests do not pause, ours defers soon."""
+    monkeypatch.setattr(kubernetes_helper_functions, "_default_wait", tenacity.wait_none())
+    monkeypatch.setattr(task, "DEFER_AFTER_SECONDS", 0.3)
+
+
 @pytest.fixture
-def beside(sandbox: Sandbox) -> Iterator["Beside"]:
+def beside(sandbox: Sandbox, image_home: Path) -> Iterator["Beside"]:
     """A namespace for one test."""
-    found = Beside(sandbox)
+    found = Beside(sandbox, image_home)
     yield found
     sandbox.clear_faults()
     found.core.delete_namespace(found.namespace)
@@ -58,8 +80,9 @@ def beside(sandbox: Sandbox) -> Iterator["Beside"]:
 class Beside:
     """A namespace in which the two are compared."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, image_home: Path) -> None:
         self.sandbox, self.namespace = sandbox, f"beside-{uuid.uuid4().hex[:8]}"
+        self._image_home = image_home
         self.api = config.new_client_from_config(str(sandbox.kubeconfig))
         self.batch, self.core = client.BatchV1Api(self.api), client.CoreV1Api(self.api)
         self.core.create_namespace({"metadata": {"name": self.namespace}})
@@ -81,42 +104,65 @@ class Beside:
         return FeastCommandOperator(**{**common, **quick, "env": env, **options})
 
     def jobs(self) -> list[Any]:
-        """The Jobs of the namespace."""
-        return list(self.batch.list_namespaced_job(self.namespace).items)
-
-    def job(self) -> Any:
-        """The one Job of the namespace as it is in the API, JSON."""
-        jobs = self.jobs()
-        assert len(jobs) == 1, [job.metadata.name for job in jobs]
-        return self.api.sanitize_for_serialization(jobs[0])
+        """The Jobs of the namespace, as JSON."""
+        found = self.batch.list_namespaced_job(self.namespace)
+        return list(self.api.sanitize_for_serialization(found)["items"])
 
     def live_jobs(self) -> list[str]:
         """The names of Jobs that have not ended."""
-        return [job.metadata.name for job in self.jobs() if not job.status.conditions]
+        return [job["metadata"]["name"] for job in self.jobs() if not ended(job)]
 
     def pods(self) -> list[Any]:
-        """The pods of the namespace."""
-        return list(self.core.list_namespaced_pod(self.namespace).items)
+        """The pods of the namespace, as JSON."""
+        found = self.core.list_namespaced_pod(self.namespace)
+        return list(self.api.sanitize_for_serialization(found)["items"])
 
     def delete_jobs(self) -> None:
         """As a person or a time to live does; returns when they are gone."""
         for job in self.jobs():
-            self.batch.delete_namespaced_job(
-                job.metadata.name, self.namespace, propagation_policy="Background", grace_period_seconds=0
-            )
+            name, options = job["metadata"]["name"], {"propagation_policy": "Background"}
+            self.batch.delete_namespaced_job(name, self.namespace, **options)
         wait_for(lambda: not self.jobs() and not self.pods(), "the end of the Jobs and their pods")
+
+    def push(self, image: str) -> None:
+        """Make the image exist under another name too."""
+        self.sandbox.add_image(image, str(self._image_home))
 
     def fault(self, resource: str, **options: Any) -> None:
         """Disturb requests for a resource of this namespace."""
         self.sandbox.fault(f"/namespaces/{self.namespace}/{resource}", **options)
 
-    def when_running(self, act: Callable[[str], None]) -> threading.Thread:
+    @contextmanager
+    def when_running(self, act: Callable[[str], None]) -> Iterator[None]:
         """Do something to the namespace's first pod, given its name, as soon as it runs."""
 
         def running() -> str | None:
-            names = [pod.metadata.name for pod in self.pods() if pod.status.phase == "Running"]
+            names = [pod["metadata"]["name"] for pod in self.pods() if pod["status"]["phase"] == "Running"]
             return names[0] if names else None
 
-        thread = threading.Thread(target=lambda: act(wait_for(running, "a running pod")), daemon=True)
-        thread.start()
-        return thread
+        with self._meanwhile(lambda: act(wait_for(running, "a running pod"))):
+            yield
+
+    @contextmanager
+    def when_event(self, reason: str, act: Callable[[], None]) -> Iterator[None]:
+        """Do something as soon as the namespace has an Event with this reason."""
+
+        def told() -> bool:
+            return any(
+                event.reason == reason for event in self.core.list_namespaced_event(self.namespace).items
+            )
+
+        def wait() -> None:
+            wait_for(told, f"an Event {reason}")
+            act()
+
+        with self._meanwhile(wait):
+            yield
+
+    @contextmanager
+    def _meanwhile(self, act: Callable[[], None]) -> Iterator[None]:
+        """Do something in a thread; what it raises is raised at the end of the block."""
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(act)
+            yield
+            done.result()

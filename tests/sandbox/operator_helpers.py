@@ -22,7 +22,7 @@ def context(operator: Any, *, try_number: int = 1) -> dict[str, Any]:
         "ti": instance,
         "task_instance": instance,
         "run_id": "r",
-        "dag": mock.MagicMock(dag_id="d"),
+        "dag": mock.MagicMock(dag_id="d", parent_dag=None),
         "task": operator,
         "dag_run": mock.MagicMock(run_id="r", start_date=datetime(2026, 6, 1, tzinfo=UTC)),
     }
