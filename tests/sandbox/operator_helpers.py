@@ -76,7 +76,7 @@ def log_lines(on_line: Callable[[str], None] = lambda line: None) -> Iterator[li
     lines: list[str] = []
 
     def take(_logger: Any, _method: str, event: Any) -> Any:
-        lines.append(str(event["event"]))
+        lines.append(str(event["event"]).rstrip())
         on_line(lines[-1])
         raise structlog.DropEvent
 
