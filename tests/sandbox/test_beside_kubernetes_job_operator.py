@@ -12,8 +12,9 @@ from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperato
 from airflow.sdk.exceptions import AirflowException
 from airflow.triggers.base import BaseTrigger
 from airflow_helpers import wait_for
-from beside_helpers import Beside, beside, flaw, image_home, quick, sandbox
+from beside_helpers import Beside, beside, fails, flaw, image_home, quick, sandbox
 from kubernetes.client import ApiException
+from kubernetes_asyncio.config import ConfigException
 from operator_helpers import context, deferral, execute, log_lines
 
 from airflow_provider_feast.model.errors import FeastError
@@ -32,9 +33,9 @@ FAIL_AT_USAGE = {
 def test_a_pod_that_cannot_be_made_yet_is_waited_for(beside: Beside) -> None:
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     beside.core.create_namespaced_resource_quota(beside.namespace, quota)
-    with pytest.raises(AirflowException) as raised:
-        execute(beside.plain("true"))
-    flaw("No pods running with labels" in str(raised.value), "it fails when no pod is there at once")
+    with fails(AirflowException, "it fails when no pod is there at once") as raised:
+        execute(beside.plain("true", discover_pods_retry_number=3))  # its default
+    assert "No pods running with labels" in str(raised.value)
     flaw(len(beside.live_jobs()) == 1, "it leaves the Job behind when it finds no pod")
     beside.delete_jobs()
 
@@ -48,12 +49,11 @@ def test_a_pod_that_cannot_be_made_yet_is_waited_for(beside: Beside) -> None:
 
 
 def test_a_retry_takes_the_running_job_over(beside: Beside) -> None:
-    plain = None
-    for number in (1, 2):
-        plain = beside.plain("sleep 60", retries=1, deferrable=True, discover_pods_retry_number=1000)
+    for number, lists in ((1, 1000), (2, 3)):
+        plain = beside.plain("sleep 60", retries=1, deferrable=True, discover_pods_retry_number=lists)
         deferral(plain, context(plain, try_number=number))
     flaw(len(beside.live_jobs()) == 2, "a retry submits a second Job beside the running one")
-    tries = {pod.metadata.labels["try_number"] for pod in getattr(plain, "pods", [])}
+    tries = {pod.metadata.labels["try_number"] for pod in plain.pods}
     flaw("1" in tries, "a retry takes the pod of the earlier try for its own")
     beside.delete_jobs()
 
@@ -66,9 +66,9 @@ def test_a_retry_takes_the_running_job_over(beside: Beside) -> None:
 
 def test_a_create_whose_answer_was_lost_makes_one_job(beside: Beside) -> None:
     beside.fault("jobs$", method="POST", kind="after", code=500)
-    with pytest.raises(ApiException) as raised:
+    with fails(ApiException, "a create that was stored is tried again until 409 is its answer") as raised:
         execute(beside.plain("true"))
-    flaw(raised.value.status == 409, "a create that was stored is tried again until 409 is its answer")
+    assert raised.value.status == 409
     flaw(len(beside.jobs()) == 1, "its Job is left behind")
     beside.delete_jobs()
 
@@ -79,7 +79,6 @@ def test_a_create_whose_answer_was_lost_makes_one_job(beside: Beside) -> None:
 
 def test_the_late_kill_of_an_older_try_spares_the_next_ones_job(beside: Beside) -> None:
     options = {"name": "same", "random_name_suffix": False, "deferrable": True}
-    options["discover_pods_retry_number"] = 1000
     older, newer = beside.plain("sleep 60", **options), beside.plain("sleep 60", **options)
     deferral(older)
     flaw(older.job.metadata.uid is None, "it keeps its request, not the Job that the API made of it: no uid")
@@ -158,7 +157,7 @@ async def _end_by_a_person(trigger: BaseTrigger) -> None:
 
 
 def test_all_of_a_jobs_fields_can_be_set_and_templated(beside: Beside) -> None:
-    with pytest.raises((TypeError, AirflowException)):
+    with fails(TypeError, "it has no parameter for a pod failure policy"):
         beside.plain("true", pod_failure_policy=FAIL_AT_USAGE)
     flaw("full_job_spec" not in KubernetesJobOperator.template_fields, "full_job_spec is not templated")
 
@@ -194,21 +193,24 @@ def test_no_value_of_the_environment_gets_into_xcom(beside: Beside) -> None:
     assert "correct horse" not in f"{given['ti'].xcoms}{returned}"
 
 
-def test_an_empty_connection_leads_to_the_cluster_that_airflow_runs_in(
+def test_the_triggerer_finds_the_cluster_that_the_worker_found(
     beside: Beside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _run_in_cluster(beside, monkeypatch)
-    with pytest.raises(kubernetes_asyncio.config.ConfigException):
-        execute(beside.plain("sleep 1", deferrable=True))
-    flaw(len(beside.jobs()) == 1, "the triggerer finds no cluster where the worker found one")
-    beside.delete_jobs()
+    options: dict[str, Any] = {}
+    for where in ("it runs in", "of config_file="):
+        with fails(ConfigException, f"its triggerer does not find the cluster {where}"):
+            execute(beside.plain("sleep 1", deferrable=True, **options))
+        assert len(beside.jobs()) == 1
+        beside.delete_jobs()
+        options["config_file"] = str(beside.sandbox.kubeconfig)
 
     assert execute(beside.ours("sleep 1", deferrable=True))["outcome"] == "succeeded"
 
 
 def _run_in_cluster(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a pod of the cluster, where both clients find a service account's credentials and no kubeconfig."""
-    kubeconfig = str(beside.sandbox.kubeconfig)
+    """As in a pod of the cluster: a service account's credentials for both clients, and no kubeconfig in the home."""
+    load_file, kubeconfig = kubernetes_asyncio.config.load_kube_config, str(beside.sandbox.kubeconfig)
 
     def load(client_configuration: Any = None, **_: Any) -> None:
         kubernetes.config.load_kube_config(kubeconfig, client_configuration=client_configuration)
@@ -217,10 +219,12 @@ def _run_in_cluster(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
         client_configuration.host = beside.sandbox.url
         client_configuration.api_key["BearerToken"] = f"Bearer {beside.sandbox.token}"
 
-    def find_none(*_: Any, **__: Any) -> None:
-        raise kubernetes_asyncio.config.ConfigException("no kubeconfig")
+    async def load_named_file(config_file: str | None = None, **options: Any) -> None:
+        if config_file is None:
+            raise ConfigException("no kubeconfig")
+        await load_file(config_file, **options)
 
     monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps({"conn_type": "kubernetes"}))
     monkeypatch.setattr(kubernetes.config, "load_incluster_config", load)
     monkeypatch.setattr(kubernetes_asyncio.config, "load_incluster_config", load_async)
-    monkeypatch.setattr(kubernetes_asyncio.config, "load_kube_config", find_none)
+    monkeypatch.setattr(kubernetes_asyncio.config, "load_kube_config", load_named_file)

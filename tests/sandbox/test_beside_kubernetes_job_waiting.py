@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException
-from beside_helpers import Beside, beside, flaw, image_home, quick, sandbox
+from beside_helpers import Beside, beside, fails, flaw, image_home, quick, sandbox
 from kubernetes.client import ApiException
 from kubernetes.client import models as k8s
 from kubernetes_asyncio.client import ApiException as AsyncApiException
@@ -37,16 +37,16 @@ def test_the_log_comes_while_the_job_runs(beside: Beside, deferrable: bool) -> N
             execute(operator)
         return found
 
-    script = "sleep 1; echo tick; sleep 2"
+    script = "sleep 1; echo tick; sleep 4"
     late = ended_at_line(beside.plain(script, deferrable=deferrable))
-    flaw(late == [True], f"logs come only after the Job's end ({late})")
+    flaw(late == [True], "logs come only after the Job's end")
     beside.delete_jobs()
     assert ended_at_line(beside.ours(script, deferrable=deferrable)) == [False]
 
 
 def test_the_log_of_a_deferred_job_that_fails_is_there(beside: Beside) -> None:
     script = "sleep 1; echo the store is on fire; exit 3"
-    with log_lines() as lines, pytest.raises(AirflowException) as raised:
+    with log_lines() as lines, fails(AirflowException, "a failed Job fails the task") as raised:
         execute(beside.plain(script, deferrable=True))
     flaw("on fire" not in f"{lines}{raised.value}", "it never reads the log of a deferred Job that failed")
     flaw(not beside.pods(), "it deletes the failed pod, and the log with it")
@@ -83,13 +83,10 @@ def test_an_out_of_memory_kill_is_called_that(beside: Beside) -> None:
     def out_of_memory(pod: str) -> None:
         beside.sandbox.oom_kill(beside.namespace, pod)
 
-    with beside.when_running(out_of_memory), pytest.raises(AirflowException) as raised:
+    with beside.when_running(out_of_memory), fails(AirflowException, "a failed Job fails the task") as raised:
         execute(beside.plain("sleep 60"))
-    text = str(raised.value)
-    flaw(
-        "BackoffLimitExceeded" in text and "memory" not in text.lower(),
-        "only the condition's reason reaches the user",
-    )
+    assert "BackoffLimitExceeded" in str(raised.value)
+    flaw("memory" not in str(raised.value).lower(), "only the condition's reason reaches the user")
     beside.delete_jobs()
 
     with beside.when_running(out_of_memory), pytest.raises(FeastError) as failed:
@@ -106,26 +103,27 @@ def test_a_condition_that_is_not_true_ends_no_wait(beside: Beside, kind: str) ->
         body = {"status": {"conditions": [condition]}}
         beside.batch.patch_namespaced_job_status(name, beside.namespace, body)
 
-    script = "sleep 2; echo the end"
-    plain = beside.plain(script, get_logs=False, on_finish_action="keep_pod")
+    plain = beside.plain("sleep 60", get_logs=False, on_finish_action="keep_pod")
     with beside.when_running(deny):
         if kind == "Failed":
-            with pytest.raises(AirflowException, match="NotYet"):
+            with fails(AirflowException, "Failed=False is taken for Failed") as raised:
                 execute(plain)
+            assert "NotYet" in str(raised.value)
         else:
             execute(plain)
     flaw(len(beside.live_jobs()) == 1, f"{kind}=False is taken for {kind}")
     beside.delete_jobs()
 
     with beside.when_running(deny), log_lines() as lines:
-        assert execute(beside.ours(script))["outcome"] == "succeeded"
+        assert execute(beside.ours("sleep 3; echo the end"))["outcome"] == "succeeded"
     assert lines.count("the end") == 1
 
 
 def test_a_job_that_is_deleted_while_it_is_waited_for_is_said_to_be(beside: Beside) -> None:
-    with beside.when_running(lambda _: beside.delete_jobs()), pytest.raises(ApiException) as raised:
+    what = "a Job that is gone is a raw 404"
+    with beside.when_running(lambda _: beside.delete_jobs()), fails(ApiException, what) as raised:
         execute(beside.plain("sleep 60"))
-    flaw(raised.value.status == 404, "a Job that is gone is a raw 404")
+    assert raised.value.status == 404
 
     with beside.when_running(lambda _: beside.delete_jobs()), pytest.raises(FeastError) as failed:
         execute(beside.ours("sleep 60"))
@@ -138,34 +136,40 @@ def test_an_api_that_is_away_for_a_while_loses_nothing(beside: Beside, deferrabl
         beside.fault("(jobs|pods)", method="GET", code=503, times=6)
         beside.sandbox.cut_watches()
 
-    script = "sleep 2; echo the end"
+    kind = AsyncApiException if deferrable else ApiException
     with (
         beside.when_running(away),
-        pytest.raises((ApiException, AsyncApiException)) as raised,
+        fails(kind, "it gives up after five requests without an answer") as raised,
     ):
-        execute(beside.plain(script, backoff_limit=1, deferrable=deferrable))
-    flaw(raised.value.status == 503, "it gives up after five requests without an answer")
+        execute(beside.plain("sleep 60", backoff_limit=1, deferrable=deferrable))
+    assert raised.value.status == 503
     beside.sandbox.clear_faults()
     flaw(len(beside.live_jobs()) == 1, "it leaves the Job running when it gives up")
     beside.delete_jobs()
 
     with beside.when_running(away), log_lines() as lines:
-        assert execute(beside.ours(script, deferrable=deferrable))["outcome"] == "succeeded"
+        ours = beside.ours("sleep 3; echo the end", deferrable=deferrable)
+        assert execute(ours)["outcome"] == "succeeded"
     assert lines.count("the end") == 1
 
 
 def test_what_keeps_a_pod_from_starting_is_told_as_it_happens(beside: Beside) -> None:
-    with beside.when_event("Failed", beside.delete_jobs), log_lines() as lines, pytest.raises(ApiException):
-        execute(beside.plain("true", image="absent:1"))
-    flaw(not any("absent:1" in line and "pull" in line.lower() for line in lines), "no Event reaches the log")
+    image = f"{beside.namespace}:1"
+    with (
+        beside.when_event("Failed", beside.delete_jobs),
+        log_lines() as lines,
+        fails(ApiException, "it waits on while its pod cannot start"),
+    ):
+        execute(beside.plain("true", image=image))
+    flaw(not any("pull" in line.lower() and image in line for line in lines), "no Event reaches the log")
 
     def push(line: str) -> None:
-        if "absent:1" in line and "The Job has not started yet" in line:
-            beside.push("absent:1")
+        if "The Job has not started yet" in line and image in line:
+            beside.push(image)
 
     with log_lines(push) as lines:
-        assert execute(beside.ours("true", image="absent:1"))["outcome"] == "succeeded"
-    assert any("absent:1" in line for line in lines)
+        assert execute(beside.ours("true", image=image))["outcome"] == "succeeded"
+    assert any("The Job has not started yet" in line and image in line for line in lines)
 
 
 @pytest.mark.parametrize("succeeds", [True, False])
