@@ -3,8 +3,8 @@
 Both triggerers wait for the same Jobs at the same time, each under an account of its own. First nothing ends: what is
 counted are the requests of waiting alone. Then all Jobs end, and the requests of conclusions are counted apart. Figures
 for 10 minutes are the measured ones times the window's share of them: for both, although ours renews a watch every
-few minutes only and lists but once. FEAST_BENCH_P3_TASKS and FEAST_BENCH_P3_SECONDS (600 for the real ten minutes)
-change the size.
+few minutes only and lists but once. The peer asks once per task and 10 s, or less where its triggerer cannot keep up.
+FEAST_BENCH_P3_TASKS and FEAST_BENCH_P3_SECONDS (600 for the real ten minutes) change the size.
 """
 
 from __future__ import annotations

@@ -12,8 +12,15 @@ PEER_POLL_SECONDS = 10.0
 """KubernetesJobTrigger's own default."""
 
 
-def ours(jobs: Iterable[WaitingJob]) -> list[Spec]:
-    """Our triggers of Jobs, without live logs."""
+LIVE_LOG_SECONDS = 5.0
+"""How often our trigger reads a running pod's log unless ``log_interval=`` says otherwise."""
+
+
+def ours(jobs: Iterable[WaitingJob], log_seconds: float = 0.0) -> list[Spec]:
+    """Our triggers of Jobs.
+
+    :param log_seconds: how often a log is read; 0 as with the peer, whose trigger reads none: only at the end.
+    """
     path = "airflow_provider_feast.triggers.feast.FeastJobTrigger"
     return [
         Spec(
@@ -24,7 +31,7 @@ def ours(jobs: Iterable[WaitingJob]) -> list[Spec]:
                 "namespace": NAMESPACE,
                 "name": job.name,
                 "uid": job.uid,
-                "options": {"log_seconds": 0},
+                "options": {"log_seconds": log_seconds},
             },
         )
         for job in jobs

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_feast.jobs import task
+from benchmarks import waits
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.figure import Figure
 from benchmarks.parse import EMPTY, OURS, PEER, parse_times
@@ -23,6 +25,10 @@ def test_a_peer_that_needs_nothing_has_a_ratio_too(ours: float, ratio: str) -> N
 
 def test_a_benchmark_is_found_by_the_id_of_its_figures() -> None:
     assert set(BENCHMARKS) >= {"P1", "P2", "P3", "P4", "P9"}
+
+
+def test_the_cost_of_live_logs_is_that_of_the_default() -> None:
+    assert waits.LIVE_LOG_SECONDS == task.DEFERRED_LOG_SECONDS
 
 
 def test_the_benchmarked_files_are_there() -> None:
