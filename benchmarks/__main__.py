@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 
-from benchmarks import demo, parse, sandbox
+from benchmarks import api_requests, demo, latency, parse, sandbox, triggerer_cost
 from benchmarks.figure import Figure
 
 BENCHMARKS: dict[str, Callable[[], Iterable[Figure]]] = {
     "P1": parse.measure,
+    "P2": latency.measure,
+    "P3": api_requests.measure,
+    "P4": triggerer_cost.measure,
     "P9": demo.measure,
     "D1": sandbox.start,
     "D2": sandbox.no_op,

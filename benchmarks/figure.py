@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 
@@ -20,8 +21,8 @@ class Figure(NamedTuple):
     @property
     def line(self) -> str:
         """``<id> <name> ours=<x> peer=<y> ratio=<ours/peer>``."""
-        ratio = f"{self.ours / self.peer:.3f}" if self.peer else "inf"
-        return f"{self.id} {self.name} ours={_short(self.ours)} peer={_short(self.peer)} ratio={ratio}"
+        ratio = self.ours / self.peer if self.peer else 1.0 if self.ours == self.peer else math.inf
+        return f"{self.id} {self.name} ours={_short(self.ours)} peer={_short(self.peer)} ratio={ratio:.3f}"
 
 
 def _short(value: float) -> str:
