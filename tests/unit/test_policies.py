@@ -14,7 +14,9 @@ from airflow_provider_feast.operators import retries
 from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastCommandOperator
 
 policies = pytest.importorskip(
-    "airflow_provider_feast.policies", reason="retry policies come with Airflow 3.3"
+    "airflow_provider_feast.policies",
+    reason="retry policies come with Airflow 3.3",
+    exc_type=ImportError,
 )
 
 
