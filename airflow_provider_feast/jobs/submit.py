@@ -13,7 +13,12 @@ from typing import Any, NamedTuple
 from airflow_provider_feast.jobs.api import ClusterApi
 from airflow_provider_feast.jobs.manifest import RUNNER_KEY
 from airflow_provider_feast.model import naming
-from airflow_provider_feast.model.errors import ApiUnavailableError, FeastClusterError, NameTakenError
+from airflow_provider_feast.model.errors import (
+    ApiUnavailableError,
+    FeastClusterError,
+    NameTakenError,
+    SupersededError,
+)
 from airflow_provider_feast.model.naming import A_MANIFEST_DIGEST, L_EPOCH, L_KEY
 
 _ROUNDS = 6
@@ -28,6 +33,7 @@ class Fate(StrEnum):
     ADOPT = "adopt"
     DELETE = "delete"
     KEEP = "keep"
+    REFUSE = "refuse"
 
 
 class Decision(NamedTuple):
@@ -35,10 +41,12 @@ class Decision(NamedTuple):
 
     :param adopt: the Job whose outcome is the task's, or ``None``: create one.
     :param delete: Jobs that must be gone first.
+    :param newer: a live Job of a later state of this task: there is nothing to do for this try.
     """
 
     adopt: dict[str, Any] | None
     delete: list[dict[str, Any]]
+    newer: dict[str, Any] | None = None
 
 
 def condition(job: dict[str, Any], kind: str) -> bool:
@@ -56,7 +64,9 @@ def decide(jobs: Iterable[dict[str, Any]], epoch: str, digest_of: Callable[[str]
     """Adopt, replace or create.
 
     Same epoch: a running Job is adopted if it does the same, else deleted; a succeeded one's outcome is
-    ours; a failed one stays as a record. Another epoch: deleted, for a person cleared the task.
+    ours; a failed one stays as a record. An earlier epoch: deleted, for a person cleared the task. A later one: a worker
+    that was frozen wakes up after a person cleared its task, or another Airflow has a task of the same name; its Job
+    is not touched.
 
     :param jobs: every Job that carries the task's key.
     :param epoch: the task's epoch.
@@ -64,12 +74,17 @@ def decide(jobs: Iterable[dict[str, Any]], epoch: str, digest_of: Callable[[str]
     """
     delete: list[dict[str, Any]] = []
     ours: list[dict[str, Any]] = []
+    newer: dict[str, Any] | None = None
     for job in sorted(jobs, key=lambda item: item["metadata"].get("creationTimestamp") or ""):
         fate = _fate(job, epoch, digest_of)
         if fate is Fate.DELETE:
             delete.append(job)
         elif fate is Fate.ADOPT:
             ours.append(job)
+        elif fate is Fate.REFUSE:
+            newer = job
+    if newer is not None:
+        return Decision(None, [], newer)
     done = [job for job in ours if ended(job)]
     candidates = done or ours
     adopt = candidates[-1] if candidates else None
@@ -78,7 +93,10 @@ def decide(jobs: Iterable[dict[str, Any]], epoch: str, digest_of: Callable[[str]
 
 def _fate(job: dict[str, Any], epoch: str, digest_of: Callable[[str], str]) -> Fate:
     metadata = job["metadata"]
-    if (metadata.get("labels") or {}).get(L_EPOCH) != epoch or metadata.get("deletionTimestamp"):
+    its_epoch = str((metadata.get("labels") or {}).get(L_EPOCH) or "")
+    if naming.is_newer(its_epoch, epoch):
+        return Fate.KEEP if ended(job) or metadata.get("deletionTimestamp") else Fate.REFUSE
+    if its_epoch != epoch or metadata.get("deletionTimestamp"):
         return Fate.DELETE
     if condition(job, "Complete"):
         return Fate.ADOPT
@@ -144,6 +162,8 @@ def create_or_adopt(
     for _ in range(_ROUNDS):
         jobs = cluster.list_jobs(f"{L_KEY}={wanted.key.digest}")
         decision = decide(jobs, wanted.epoch, digest_of)
+        if decision.newer is not None:
+            raise _superseded(cluster.namespace, decision.newer)
         for old in decision.delete:
             say(f"Deleting Job {old['metadata']['name']}: it belongs to an earlier state of this task.")
             delete_and_wait(cluster, old, sleep)
@@ -162,6 +182,16 @@ def create_or_adopt(
         f"{_ROUNDS} times a Job of this task appeared or vanished while one was to be made",
         where=f"namespace {cluster.namespace!r}",
         remedy="run the task again; if it happens again, find out who else creates or deletes its Jobs",
+    )
+
+
+def _superseded(namespace: str, job: dict[str, Any]) -> SupersededError:
+    name = job["metadata"]["name"]
+    return SupersededError(
+        f"Job {name} belongs to a later state of this task, so this try is out of date",
+        where=f"namespace {namespace!r}",
+        remedy="nothing, if the task was cleared in the meantime; if two Airflows share this namespace, give each a "
+        f"`deployment_id` in its connection; if neither is so, delete the Job (kubectl -n {namespace} delete job {name})",
     )
 
 

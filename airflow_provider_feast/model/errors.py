@@ -244,6 +244,13 @@ class NameTakenError(FeastClusterError):
     retryable = False
 
 
+class SupersededError(FeastClusterError):
+    """A later state of this task has a Job already: this try is out of date, or it is another Airflow's task."""
+
+    kind = "superseded"
+    retryable = False
+
+
 class DisruptedError(FeastTransientError):
     """The pod was evicted, preempted or lost with its node."""
 

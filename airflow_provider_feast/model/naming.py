@@ -81,6 +81,9 @@ def slug(text: str, length: int) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:length].strip("-")
 
 
+_EPOCH = re.compile(r"(\d+)(?:-(\d{8}T\d{6}\.\d{6}Z))?")
+
+
 def epoch_of(cleared: int, run_started: datetime | None) -> str:
     """What is the same for all tries of a task that must share a Job, and another one for a fresh start.
 
@@ -92,6 +95,18 @@ def epoch_of(cleared: int, run_started: datetime | None) -> str:
     if run_started is None:
         return str(cleared)
     return f"{cleared}-{run_started.astimezone(UTC).strftime('%Y%m%dT%H%M%S.%fZ')}"
+
+
+def is_newer(epoch: str, than: str) -> bool:
+    """Whether an epoch is later than another in every respect: cleared as often or more, in a run started then or later.
+
+    :param epoch: from :func:`epoch_of`, or any text: what is none is not newer.
+    """
+    parts = [_EPOCH.fullmatch(text) for text in (epoch, than)]
+    if not all(parts) or epoch == than:
+        return False
+    (cleared, started), (cleared_then, started_then) = (part.groups("") for part in parts if part)
+    return int(cleared) >= int(cleared_then) and started >= started_then
 
 
 def job_name(subcommand: str, key: TaskKey, epoch: str, count: int) -> str:

@@ -28,7 +28,7 @@ from airflow_provider_feast.jobs.submit import (
 )
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
-from airflow_provider_feast.model.errors import FeastClusterError, NameTakenError
+from airflow_provider_feast.model.errors import FeastClusterError, NameTakenError, SupersededError
 from airflow_provider_feast.model.settings import read_settings
 from airflow_provider_feast.sandbox.handle import Sandbox
 
@@ -221,6 +221,44 @@ def test_a_cleared_task_deletes_the_job_of_its_earlier_life(a_task: Task) -> Non
     assert not second.adopted
     assert [uid(job) for job in a_task.jobs()] == [uid(second.job)] != [uid(first.job)]
     assert "earlier state of this task" in a_task.said[0]
+
+
+def test_a_worker_that_wakes_up_after_its_task_was_cleared_touches_nothing(a_task: Task) -> None:
+    a_task.epoch = "1"
+    current = a_task.submit()
+    a_task.epoch = "0"
+    with pytest.raises(SupersededError, match="later state of this task"):
+        a_task.submit()
+    assert [uid(job) for job in a_task.jobs()] == [uid(current.job)]
+
+
+def test_airflows_that_share_a_namespace_keep_their_jobs_apart(cluster: ClusterApi) -> None:
+    one = Task(cluster, key=KEY._replace(deployment="production"))
+    two = Task(cluster, key=KEY._replace(deployment="staging"), epoch="1")
+    first, second = one.submit(), two.submit()
+    assert [uid(job) for job in one.jobs()] == [uid(first.job)]
+    assert [uid(job) for job in two.jobs()] == [uid(second.job)] != [uid(first.job)]
+
+
+@pytest.mark.parametrize("code", ["", "raise SystemExit(1)"])
+def test_a_finished_job_that_its_time_to_live_removed_between_tries_is_followed_by_one_new_job(
+    api_client: Any, a_task: Task, code: str
+) -> None:
+    a_task.code = code
+    first = a_task.submit()
+    finished(api_client, first.job, "Failed" if code else "Complete")
+    patched = a_task.cluster.patch_job(
+        first.job["metadata"]["name"], {"spec": {"ttlSecondsAfterFinished": 0}}
+    )
+    assert patched is not None
+    since = {"resource_version": patched["metadata"]["resourceVersion"], "timeout_seconds": 60}
+    stream = watch.Watch().stream(
+        client.BatchV1Api(api_client).list_namespaced_job, a_task.cluster.namespace, **since
+    )
+    assert any(change["type"] == "DELETED" for change in stream)
+    second = a_task.submit()
+    assert not second.adopted
+    assert [uid(job) for job in a_task.jobs()] == [uid(second.job)] != [uid(first.job)]
 
 
 def test_a_foreign_job_of_our_name_is_refused_and_left_alone(a_task: Task) -> None:

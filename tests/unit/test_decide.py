@@ -15,7 +15,7 @@ SAME, OTHER = "same", "other"
 def job(
     name: str = "a",
     *,
-    epoch: int = 0,
+    epoch: int = 1,
     digest: str = SAME,
     created: int = 1,
     deleting: bool = False,
@@ -53,16 +53,16 @@ def names(jobs: list[dict[str, Any]]) -> list[str]:
         pytest.param([job(Failed="True", digest=OTHER)], None, [], id="failed differently: stays, too"),
         pytest.param([job(Failed="False")], "a", [], id="not failed"),
         pytest.param([job(FailureTarget="True")], "a", [], id="about to fail: waited for"),
-        pytest.param([job(epoch=1)], None, ["a"], id="of another clearing, live: delete"),
+        pytest.param([job(epoch=0)], None, ["a"], id="of another clearing, live: delete"),
         pytest.param(
-            [job(epoch=1, Complete="True")], None, ["a"], id="of another clearing, succeeded: delete"
+            [job(epoch=0, Complete="True")], None, ["a"], id="of another clearing, succeeded: delete"
         ),
-        pytest.param([job(epoch=1, Failed="True")], None, ["a"], id="of another clearing, failed: delete"),
+        pytest.param([job(epoch=0, Failed="True")], None, ["a"], id="of another clearing, failed: delete"),
         pytest.param([job(deleting=True)], None, ["a"], id="being deleted: wait until it is gone"),
         pytest.param([job("a", Failed="True"), job("b", created=2)], "b", [], id="the retry's Job"),
         pytest.param([job("b", created=2), job("a", Failed="True")], "b", [], id="in any order"),
         pytest.param(
-            [job("a", epoch=1), job("b", created=2, Failed="True"), job("c", created=3)],
+            [job("a", epoch=0), job("b", created=2, Failed="True"), job("c", created=3)],
             "c",
             ["a"],
             id="all at once",
@@ -70,14 +70,25 @@ def names(jobs: list[dict[str, Any]]) -> list[str]:
     ],
 )
 def test_the_fate_of_each_job(jobs: list[dict[str, Any]], adopted: str | None, deleted: list[str]) -> None:
-    decision = decide(jobs, "0", lambda name: SAME)
+    decision = decide(jobs, "1", lambda name: SAME)
     assert (decision.adopt and decision.adopt["metadata"]["name"]) == adopted
     assert names(decision.delete) == deleted
 
 
+@pytest.mark.parametrize(("there", "refused"), [(job(epoch=2), True), (job(epoch=2, Failed="True"), False)])
+def test_a_try_that_is_out_of_date_touches_no_job_of_its_successor(
+    there: dict[str, Any], refused: bool
+) -> None:
+    older = job("b", epoch=0, created=0)
+    decision = decide([there, older], "1", lambda name: SAME)
+    assert decision.newer == (there if refused else None)
+    assert decision.adopt is None
+    assert names(decision.delete) == ([] if refused else ["b"])
+
+
 def test_a_job_without_labels_or_annotations_is_none_of_ours() -> None:
     bare = {"metadata": {"name": "a"}}
-    assert names(decide([bare], "0", lambda name: SAME).delete) == ["a"]
+    assert names(decide([bare], "1", lambda name: SAME).delete) == ["a"]
 
 
 def test_the_manifest_is_built_only_where_it_decides() -> None:
@@ -87,7 +98,7 @@ def test_the_manifest_is_built_only_where_it_decides() -> None:
         built.append(name)
         return SAME
 
-    decide([job("a", Failed="True"), job("b", epoch=1), job("c")], "0", digest_of)
+    decide([job("a", Failed="True"), job("b", epoch=0), job("c")], "1", digest_of)
     assert built == ["c"]
 
 

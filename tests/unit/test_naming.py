@@ -17,6 +17,7 @@ from airflow_provider_feast.model.naming import (
     TaskKey,
     digest,
     epoch_of,
+    is_newer,
     job_labels,
     job_name,
     label_value,
@@ -114,3 +115,14 @@ def test_a_run_that_is_made_again_under_its_old_id_is_another_epoch() -> None:
     assert epoch_of(0, first) == epoch_of(0, first.astimezone(timezone(timedelta(hours=9))))
     assert epoch_of(2, None) == "2"
     assert label_value(epoch_of(12, first)) == epoch_of(12, first), "it is a label value as it is"
+
+
+def test_an_epoch_is_newer_when_it_is_later_in_every_respect() -> None:
+    monday, tuesday = datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 1, 6, tzinfo=UTC)
+    assert is_newer(epoch_of(1, monday), epoch_of(0, monday)), "cleared again"
+    assert is_newer(epoch_of(0, tuesday), epoch_of(0, monday)), "a run that started later"
+    assert is_newer(epoch_of(10, None), epoch_of(9, None)), "numbers, not texts"
+    assert not is_newer(epoch_of(0, monday), epoch_of(0, monday))
+    assert not is_newer(epoch_of(3, monday), epoch_of(0, tuesday)), "a run that was deleted and made again"
+    assert not is_newer(epoch_of(0, tuesday), epoch_of(1, monday)), "schedulers whose clocks differ"
+    assert not is_newer("somebody else's", epoch_of(0, monday))
