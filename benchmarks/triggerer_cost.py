@@ -1,7 +1,7 @@
 """P4: what 1,000 waiting tasks cost the triggerer, beside KubernetesJobTrigger.
 
 One process runs Airflow's own ``TriggerRunner`` with one side's triggers, after the other side's has ended; same sandbox,
-same Jobs. Reported are the CPU seconds of a minute in which nothing happens to the Jobs, the CPU seconds of the start (all
+same Jobs. Reported are the CPU seconds of a minute in which nothing happens to the Jobs, those of the start (the
 triggers come within ten seconds; the peer's first polls are in it), and the highest memory above that of the same process
 before the first trigger. The peer's trigger reads no logs; ours is measured without and with live logs. A triggerer is
 one thread, so it cannot use much more than 60 CPU seconds a minute: one that does falls behind. FEAST_BENCH_P4_TASKS and
