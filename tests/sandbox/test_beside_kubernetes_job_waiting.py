@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowException
+from airflow.providers.common.compat.sdk import AirflowException
 from beside_helpers import Beside, beside, fails, flaw, image_home, quick, sandbox
 from kubernetes.client import ApiException
 from kubernetes.client import models as k8s
