@@ -5,7 +5,7 @@ same Jobs. Reported are the CPU seconds of a minute in which nothing happens to 
 triggers come within ten seconds; the peer's first polls are in it), and the highest memory above that of the same process
 before the first trigger. The peer's trigger reads no logs; ours is measured without and with live logs. A triggerer is
 one thread, so it cannot use much more than 60 CPU seconds a minute: one that needs more falls behind, and so does one
-that shares the machine with busy programs, which is said on stderr. FEAST_BENCH_P4_TASKS and FEAST_BENCH_P4_SECONDS change
+that shares the machine with busy programs, which is said on stderr. FEAST_BENCH_P4_TASKS and FEAST_BENCH_P4_SECONDS set
 the size.
 """
 
