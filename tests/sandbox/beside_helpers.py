@@ -38,7 +38,7 @@ def flaw(shown: object, what: str) -> None:
 
 
 @contextmanager
-def fails(kind: type[Exception], what: str) -> Iterator[pytest.ExceptionInfo[Exception]]:
+def fails(kind: type[Any] | tuple[type[Any], ...], what: str) -> Iterator[Any]:
     """As ``pytest.raises`` for what plain KubernetesJobOperator fails with; see :func:`flaw`."""
     with pytest.raises(kind) as raised:
         yield raised

@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 import structlog
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.providers.common.compat.sdk import TaskDeferred
 
 
 def context(operator: Any, *, try_number: int = 1) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import kubernetes
 import kubernetes_asyncio
 import pytest
 from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
-from airflow.sdk.exceptions import AirflowException
+from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import BaseTrigger
 from airflow_helpers import wait_for
 from beside_helpers import Beside, beside, fails, flaw, image_home, quick, sandbox
