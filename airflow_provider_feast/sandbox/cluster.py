@@ -68,6 +68,7 @@ class Cluster:
         self.images = Images(settings.images)
         settings.directory.mkdir(parents=True, exist_ok=True)
         self.audit = Audit(settings.directory / "audit.jsonl")
+        self.store.listen(self.audit.record)  # before those that write in turn
         backoff = Backoff(settings.time_scale)
         events = Recorder(self.api, "kubelet", NODE)
         self.scheduler = Scheduler(self.api)

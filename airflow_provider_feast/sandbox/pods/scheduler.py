@@ -3,7 +3,7 @@
 import asyncio
 from decimal import Decimal
 
-from airflow_provider_feast.sandbox import clock, quantity, resources
+from airflow_provider_feast.sandbox import actors, clock, quantity, resources
 from airflow_provider_feast.sandbox.api import Api
 from airflow_provider_feast.sandbox.controllers.queue import WorkQueue
 from airflow_provider_feast.sandbox.recorder import NODE, SchedulerRecorder
@@ -44,7 +44,7 @@ class Scheduler:
         self._placed: dict[str, dict[str, Decimal]] = {}
         self._waiting: dict[str, tuple[tuple[str, str], str]] = {}
         self._hold_until = 0.0
-        self.queue: WorkQueue[tuple[str, str]] = WorkQueue(self._schedule)
+        self.queue: WorkQueue[tuple[str, str]] = WorkQueue(self._schedule, actors.SCHEDULER)
         api.store.listen(self._changed)
 
     def _changed(self, change: Change) -> None:

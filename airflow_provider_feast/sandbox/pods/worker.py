@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from airflow_provider_feast.sandbox import resources
+from airflow_provider_feast.sandbox import actors, resources
 from airflow_provider_feast.sandbox.api import Api
 from airflow_provider_feast.sandbox.clock import Backoff
 from airflow_provider_feast.sandbox.pods.container import ContainerRun, Runtime
@@ -86,6 +86,7 @@ class PodWorker:
         return self._stopping
 
     async def _live(self) -> None:
+        actors.act_as(actors.KUBELET)
         deadline = self._deadline()
         try:
             self.status.publish()

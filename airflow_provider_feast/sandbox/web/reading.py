@@ -5,6 +5,7 @@ import base64
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from airflow_provider_feast.sandbox.store import Change, Store, encode
 from airflow_provider_feast.sandbox.web.route import Target, truthy
 
 _BOOKMARK_SECONDS = 60.0
+_LAST_BOOKMARK_SECONDS = 2.0
 _DEFAULT_TIMEOUT = 1800.0
 _BATCH = 200
 
@@ -128,7 +130,6 @@ class Watch:
         self._waiting: list[Change] = []
         self._more = asyncio.Event()
         self._header = True
-        self._sent = 0
         self.cut = asyncio.Event()
 
     def notice(self, change: Change) -> None:
@@ -147,7 +148,6 @@ class Watch:
         """
         asked = self._query.get("resourceVersion") or ""
         initial = truthy(self._query.get("sendInitialEvents"))
-        self._sent = self._store.version
         if asked in {"", "0"} or initial:
             found = self._store.objects(self.target.resource.key, self.target.namespace)
             lines = [self._line("ADDED", obj, None) for obj in found if self._selects(obj)]
@@ -183,7 +183,9 @@ class Watch:
         return b'{"type":"' + kind.encode() + b'","object":' + body + b"}\n"
 
     def _bookmark(self, annotations: dict[str, str] | None = None) -> bytes:
-        meta: dict[str, Any] = {"resourceVersion": str(self._sent)}
+        # Whatever came before was sent, or is none of this watch's.
+        version = self._waiting[0].version - 1 if self._waiting else self._store.version
+        meta: dict[str, Any] = {"resourceVersion": str(version)}
         if annotations:
             meta["annotations"] = annotations
         obj = {
@@ -199,33 +201,38 @@ class Watch:
         timeout = float(_number(self._query, "timeoutSeconds") or _DEFAULT_TIMEOUT)
         ends = loop.time() + timeout
         bookmarks = truthy(self._query.get("allowWatchBookmarks"))
-        bookmark_at = loop.time() + min(_BOOKMARK_SECONDS, max(timeout - 1.0, 0.5))
+        last = ends - _LAST_BOOKMARK_SECONDS  # as a cluster does: one shortly before the end
+        bookmark_at = _next_bookmark(loop.time(), last)
         while not self.cut.is_set():
-            if self._waiting:
-                await self._flush(write)
-                continue
-            self._more.clear()
-            wait = min(ends, bookmark_at) - loop.time()
-            try:
-                await asyncio.wait_for(self._more.wait(), max(wait, 0.0))
-            except TimeoutError:
-                if loop.time() >= ends:
-                    return
+            await self._flush(write)
+            now = loop.time()
+            if now >= ends:
+                return
+            if now >= bookmark_at:
                 if bookmarks:
                     await write(self._bookmark())
-                bookmark_at = loop.time() + _BOOKMARK_SECONDS
+                bookmark_at = _next_bookmark(now, last)
+            if not self._waiting:
+                self._more.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._more.wait(), max(min(ends, bookmark_at) - now, 0.0))
 
     async def _flush(self, write: Callable[[bytes], Any]) -> None:
-        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-        lines = b"".join(map(self._event, batch))
-        self._sent = batch[-1].version
-        if lines:
-            await write(lines)
+        changes, self._waiting = self._waiting, []
+        for start in range(0, len(changes), _BATCH):
+            lines = b"".join(map(self._event, changes[start : start + _BATCH]))
+            if lines:
+                await write(lines)
 
     def stop(self) -> None:
         """End the stream at once (a fault, or the server stops)."""
         self.cut.set()
         self._more.set()
+
+
+def _next_bookmark(now: float, last: float) -> float:
+    """A minute from now, or shortly before the end if that comes first."""
+    return last if now < last < now + _BOOKMARK_SECONDS else now + _BOOKMARK_SECONDS
 
 
 async def serve_watch(request: web.Request, watch: Watch, store: Store) -> web.StreamResponse:

@@ -9,6 +9,7 @@ from aiohttp import web
 from airflow_provider_feast.sandbox import deletion, patch, resources, reviews, status
 from airflow_provider_feast.sandbox.admission.decode import WARN, parse_body
 from airflow_provider_feast.sandbox.api import Options
+from airflow_provider_feast.sandbox.audit import Entry
 from airflow_provider_feast.sandbox.authz import User
 from airflow_provider_feast.sandbox.cluster import Cluster
 from airflow_provider_feast.sandbox.deletion import DeleteOptions
@@ -21,12 +22,14 @@ _REVIEWS = frozenset({*resources.ACCESS_REVIEWS, resources.SELF_REVIEW})
 
 
 async def write(
-    cluster: Cluster, user: User, target: Target, request: web.Request, query: dict[str, str]
+    cluster: Cluster, user: User, target: Target, request: web.Request, entry: Entry
 ) -> web.Response:
     """Answer a request that changes something."""
+    query = dict(request.query)
     options = Options(_dry_run(query.get("dryRun")), query.get("fieldValidation") or WARN)
     code, obj = 200, {}
     raw = _as_json(await request.read())
+    entry.sent(target, _readable(raw))
     if target.verb == "create":
         code, obj = 201, _create(cluster, user, target, raw, options)
     elif target.verb == "update":
@@ -41,6 +44,7 @@ async def write(
         )
     else:
         return _delete(cluster, target, raw, query)
+    entry.concerns(obj)
     shape = reading.Shape.of(target.resource, request.headers.get("Accept", ""), query)
     if obj.get("kind") == target.resource.kind:
         obj = shape.one(obj)
@@ -98,6 +102,14 @@ def _as_json(raw: bytes) -> bytes:
         return encode(protobuf.decode(raw))
     except (IndexError, ValueError) as error:
         raise status.bad_request(f"the body is not valid protobuf: {error}") from error
+
+
+def _readable(raw: bytes) -> Any:
+    """A body for the audit log; `None` when it cannot be read."""
+    try:
+        return yaml.safe_load(raw) if raw[:1] not in {b"{", b"["} else json.loads(raw)
+    except (ValueError, yaml.YAMLError):
+        return None
 
 
 def _dry_run(value: str | None) -> bool:
