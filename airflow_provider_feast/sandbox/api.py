@@ -46,6 +46,9 @@ class Api:
             raise status.not_found(resource.group, resource.plural, name)
         return found
 
+    def has(self, resource: Resource, namespace: str, name: str) -> bool:
+        return self.store.get(resource.key, namespace, name) is not None
+
     def create(self, resource: Resource, namespace: str, body: Obj, options: Options | None = None) -> Obj:
         """Decode, default, admit, validate and store a new object."""
         options = options or Options()
@@ -123,9 +126,14 @@ class Api:
         options: Options | None = None,
         subresource: str = "",
     ) -> Obj:
-        """Replace an object (or only its status)."""
+        """Replace an object (or only its status); some kinds are created where there is none."""
         options = options or Options()
+        if resource.create_on_update and not subresource and not self.has(resource, namespace, name):
+            return self.create(resource, namespace, _named(body, name), options)
         before = self.get(resource, namespace, name)
+        if not resource.unconditional_update and not (body.get("metadata") or {}).get("resourceVersion"):
+            cause = status.wrong("metadata.resourceVersion", 0, "must be specified for an update")
+            raise status.invalid(resource.group, resource.plural, name, [cause])
         after, warnings = decode.decode(resource, clone(body), options.field_validation)
         options.warnings += warnings
         return self._replace(resource, before, after, options, subresource)
@@ -176,8 +184,11 @@ class Api:
             why = f"the name of the object ({given['name']}) does not match the name on the URL ({meta['name']})"
             raise status.bad_request(why)
         if given.get("uid", meta["uid"]) != meta["uid"]:
+            where = "/".join(filter(None, (resource.plural, meta.get("namespace"), meta["name"])))
             why = (
-                f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {meta['uid']}"
+                f"StorageError: invalid object, Code: 4, Key: /registry/{where}, ResourceVersion: 0, "
+                f"AdditionalErrorMsg: Precondition failed: UID in precondition: {given['uid']}, "
+                f"UID in object meta: {meta['uid']}"
             )
             raise status.conflict(resource.group, resource.plural, meta["name"], why)
         if given.get("resourceVersion", meta["resourceVersion"]) != meta["resourceVersion"]:
@@ -215,6 +226,16 @@ class Api:
                 resource.key, {**after, "metadata": meta | ({"finalizers": held} if held else {})}
             )
         return self.store.put(resource.key, after)
+
+
+def _named(body: Obj, name: str) -> Obj:
+    """A body of a PUT that creates: the name on the URL is its name."""
+    meta = dict(body.get("metadata") or {})
+    if meta.setdefault("name", name) != name:
+        why = f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
+        raise status.bad_request(why)
+    meta.pop("resourceVersion", None)
+    return {**body, "metadata": meta}
 
 
 def _refuse_unsupported(resource: Resource, obj: Obj) -> None:

@@ -37,6 +37,16 @@ class Resource:
         return (self.group, self.plural)
 
     @property
+    def create_on_update(self) -> bool:
+        """Whether a PUT makes an object that is not there (AllowCreateOnUpdate of its strategy)."""
+        return self.key in {LEASES.key, EVENTS.key} or self.group == ROLES.group
+
+    @property
+    def unconditional_update(self) -> bool:
+        """Whether a PUT may leave out the resourceVersion (AllowUnconditionalUpdate of its strategy)."""
+        return not self.custom and self.key not in {LEASES.key, CRDS.key}
+
+    @property
     def has_generation(self) -> bool:
         """Whether `metadata.generation` counts changes of the spec."""
         return self.custom or self.kind in {"Job", "Pod"}

@@ -24,6 +24,7 @@ def create(resource: Resource, obj: Obj) -> list[Cause]:
         "ConfigMap": _config_map,
         "Secret": _secret,
         "PersistentVolumeClaim": _claim,
+        "Lease": _lease,
     }.get(resource.kind)
     if check is not None and not resource.custom:
         found += check(obj)
@@ -46,6 +47,8 @@ def update(resource: Resource, before: Obj, after: Obj) -> list[Cause]:
     elif resource.kind in {"ConfigMap", "Secret"}:
         found += _immutable_data(resource.kind, before, after)
         found += _config_map(after) if resource.kind == "ConfigMap" else _secret(after)
+    elif resource.kind == "Lease":
+        found += _lease(after)
     elif resource.kind in {"RoleBinding", "ClusterRoleBinding"} and before["roleRef"] != after["roleRef"]:
         found.append(wrong("roleRef", after["roleRef"], "cannot change roleRef"))
     return found
@@ -99,6 +102,17 @@ def _secret(obj: Obj) -> Iterator[Cause]:
             yield wrong(f"data[{key}]", "<redacted>", "must be base64")
     if size > _DATA_LIMIT:
         yield Cause("FieldValueTooLong", f"Too long: may not be more than {_DATA_LIMIT} bytes", "data")
+
+
+def _lease(lease: Obj) -> Iterator[Cause]:
+    spec = lease.get("spec") or {}
+    seconds, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    if seconds is not None and seconds <= 0:
+        yield wrong("spec.leaseDurationSeconds", seconds, "must be greater than 0")
+    if transitions is not None and transitions < 0:
+        yield wrong("spec.leaseTransitions", transitions, "must be greater than or equal to 0")
+    if spec.get("preferredHolder") and not spec.get("strategy"):
+        yield forbidden_field("spec.preferredHolder", "may only be specified if `strategy` is defined")
 
 
 def _immutable_data(kind: str, before: Obj, after: Obj) -> Iterator[Cause]:

@@ -1,8 +1,6 @@
-"""Lists and watches."""
+"""Lists and watches, in the shape that the client wants."""
 
 import asyncio
-import base64
-import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +14,7 @@ from airflow_provider_feast.sandbox.resources import Resource
 from airflow_provider_feast.sandbox.selectors import Predicate, both, field_predicate, label_predicate
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.store import Change, Store, encode
+from airflow_provider_feast.sandbox.web import lists
 from airflow_provider_feast.sandbox.web.route import Target, truthy
 
 _BOOKMARK_SECONDS = 60.0
@@ -75,45 +74,9 @@ def predicate(target: Target, query: dict[str, str]) -> Predicate | None:
 
 def list_objects(store: Store, target: Target, query: dict[str, str], shape: Shape) -> Obj:
     """A list, in pages when the client sets a limit."""
-    wanted = predicate(target, query)
-    after, version = _continue(query.get("continue", ""), store)
-    limit = _number(query, "limit")
-    found = store.objects(target.resource.key, target.namespace)
-    if wanted is not None:
-        found = [obj for obj in found if wanted(obj)]
-    if after is not None:
-        found = [obj for obj in found if _position(obj) > after]
-    meta: Obj = {"resourceVersion": str(version)}
-    if limit and len(found) > limit:
-        meta["continue"] = _token(version, found[limit - 1])
-        meta["remainingItemCount"] = len(found) - limit
-        found = found[:limit]
+    page = lists.Page.read(query)
+    found, meta = lists.select(store, target.resource.key, target.namespace, page, predicate(target, query))
     return shape.many(target.resource, found, meta)
-
-
-def _position(obj: Obj) -> tuple[str, str]:
-    return (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
-
-
-def _token(version: int, last: Obj) -> str:
-    return base64.urlsafe_b64encode(json.dumps([version, *_position(last)]).encode()).decode()
-
-
-def _continue(token: str, store: Store) -> tuple[tuple[str, str] | None, int]:
-    if not token:
-        return None, store.version
-    try:
-        version, namespace, name = json.loads(base64.urlsafe_b64decode(token))
-    except ValueError:
-        raise status.bad_request("continue key is not valid: it was not issued by this server") from None
-    return (namespace, name), version
-
-
-def _number(query: dict[str, str], key: str) -> int:
-    try:
-        return int(query.get(key) or 0)
-    except ValueError:
-        raise status.bad_request(f"{key} must be a whole number, not {query[key]!r}") from None
 
 
 class Watch:
@@ -144,8 +107,9 @@ class Watch:
         """Events before live ones: the state (no version, or 0) or what happened since a version.
 
         Raises:
-            ApiError: 410 when the version is too old.
+            ApiError: 410 when the version is too old, 422 for options that contradict each other.
         """
+        lists.check_options(self._query, watching=True)
         asked = self._query.get("resourceVersion") or ""
         initial = truthy(self._query.get("sendInitialEvents"))
         if asked in {"", "0"} or initial:
@@ -172,7 +136,13 @@ class Watch:
         before = change.before is not None and self._selects(change.before)
         if now:
             return self._line("MODIFIED" if before else "ADDED", change.obj, change)
-        return self._line("DELETED", change.obj, change) if before else b""
+        if not before:
+            return b""
+        if change.type == "DELETED" or change.before is None:
+            return self._line("DELETED", change.obj, change)
+        # It left the selection: it is shown as it was while it was in it, with the version of the change.
+        meta = {**change.before["metadata"], "resourceVersion": str(change.version)}
+        return self._line("DELETED", {**change.before, "metadata": meta}, None)
 
     def _line(self, kind: str, obj: Obj, change: Change | None) -> bytes:
         if self._shape.table or self._shape.partial:
@@ -198,7 +168,7 @@ class Watch:
     async def stream(self, write: Callable[[bytes], Any]) -> None:
         """Send changes as they come until the timeout, or until the watch is cut."""
         loop = asyncio.get_running_loop()
-        timeout = float(_number(self._query, "timeoutSeconds") or _DEFAULT_TIMEOUT)
+        timeout = float(lists.number(self._query, "timeoutSeconds") or _DEFAULT_TIMEOUT)
         ends = loop.time() + timeout
         bookmarks = truthy(self._query.get("allowWatchBookmarks"))
         last = ends - _LAST_BOOKMARK_SECONDS  # as a cluster does: one shortly before the end

@@ -10,7 +10,7 @@ from airflow_provider_feast.sandbox import deletion, patch, resources, reviews, 
 from airflow_provider_feast.sandbox.admission.decode import WARN, parse_body
 from airflow_provider_feast.sandbox.api import Options
 from airflow_provider_feast.sandbox.audit import Entry
-from airflow_provider_feast.sandbox.authz import User
+from airflow_provider_feast.sandbox.authz import Attributes, User
 from airflow_provider_feast.sandbox.cluster import Cluster
 from airflow_provider_feast.sandbox.deletion import DeleteOptions
 from airflow_provider_feast.sandbox.shapes import Obj
@@ -34,6 +34,7 @@ async def write(
         code, obj = 201, _create(cluster, user, target, raw, options)
     elif target.verb == "update":
         body = parse_body(target.resource.kind, raw)
+        code = _code_of_update(cluster, user, target)
         obj = cluster.api.update(
             target.resource, target.namespace, target.name, body, options, target.subresource
         )
@@ -49,6 +50,20 @@ async def write(
     if obj.get("kind") == target.resource.kind:
         obj = shape.one(obj)
     return _response(obj, code, options.warnings)
+
+
+def _code_of_update(cluster: Cluster, user: User, target: Target) -> int:
+    """201 when the object is created by it, for which one must be allowed to create."""
+    resource = target.resource
+    if (
+        target.subresource
+        or not resource.create_on_update
+        or cluster.api.has(resource, target.namespace, target.name)
+    ):
+        return 200
+    wanted = Attributes("create", resource.group, resource.plural, "", target.namespace, target.name)
+    cluster.authorizer.require(user, wanted)
+    return 201
 
 
 def _create(cluster: Cluster, user: User, target: Target, raw: bytes, options: Options) -> Obj:
