@@ -5,6 +5,7 @@ from contextvars import ContextVar
 JOB_CONTROLLER = "system:serviceaccount:kube-system:job-controller"
 GARBAGE_COLLECTOR = "system:serviceaccount:kube-system:generic-garbage-collector"
 NAMESPACE_CONTROLLER = "system:serviceaccount:kube-system:namespace-controller"
+QUOTA_CONTROLLER = "system:serviceaccount:kube-system:resourcequota-controller"
 SCHEDULER = "system:kube-scheduler"
 KUBELET = "system:node:sandbox"
 FAULT = "sandbox-fault"

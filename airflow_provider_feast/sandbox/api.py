@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_feast.sandbox import clock, patch, resources, status
-from airflow_provider_feast.sandbox.admission import decode, defaults, validation
+from airflow_provider_feast.sandbox.admission import decode, defaults, unsupported, validation
 from airflow_provider_feast.sandbox.admission.plugins import Admission, pod_status
 from airflow_provider_feast.sandbox.resources import Registry, Resource
 from airflow_provider_feast.sandbox.shapes import Obj, clone
@@ -66,7 +66,7 @@ class Api:
         _require_spec(resource, obj)
         if resource.has_status and not resource.custom:
             obj["status"] = {}
-        _refuse_unsupported(resource, obj)
+        unsupported.refuse(resource, obj)
         admission = Admission(self.store, random_suffix())
         defaults.apply(resource.kind if not resource.custom else "", obj)
         if resource == resources.PODS:
@@ -236,17 +236,6 @@ def _named(body: Obj, name: str) -> Obj:
         raise status.bad_request(why)
     meta.pop("resourceVersion", None)
     return {**body, "metadata": meta}
-
-
-def _refuse_unsupported(resource: Resource, obj: Obj) -> None:
-    """Fields that change what happens and that we do not act on: 501, never a silent success."""
-    if resource == resources.JOBS and obj["spec"].get("successPolicy") is not None:
-        raise status.not_implemented("spec.successPolicy of Jobs")
-    spec = obj["spec"]["template"]["spec"] if resource == resources.JOBS else obj.get("spec") or {}
-    if resource in (resources.JOBS, resources.PODS) and any(
-        container.get("restartPolicy") for container in spec.get("initContainers") or ()
-    ):
-        raise status.not_implemented("restartPolicy of init containers (sidecars)")
 
 
 def _held(resource: Resource, obj: Obj) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from airflow_provider_feast.sandbox import authz, clock, resources
+from airflow_provider_feast.sandbox.admission import validation
 from airflow_provider_feast.sandbox.api import Api
 from airflow_provider_feast.sandbox.audit import Audit
 from airflow_provider_feast.sandbox.clock import Backoff
@@ -14,6 +15,7 @@ from airflow_provider_feast.sandbox.controllers.crd import CustomResources
 from airflow_provider_feast.sandbox.controllers.gc import GarbageCollector
 from airflow_provider_feast.sandbox.controllers.job import JobController
 from airflow_provider_feast.sandbox.controllers.namespace import NamespaceController
+from airflow_provider_feast.sandbox.controllers.quota import QuotaController
 from airflow_provider_feast.sandbox.deletion import DeleteOptions, delete
 from airflow_provider_feast.sandbox.faults import Faults
 from airflow_provider_feast.sandbox.images import Image, Images
@@ -89,6 +91,7 @@ class Cluster:
         self.kubelet = Kubelet(NodeServices(self.api, shared, events, backoff, runtime))
         self._collector = GarbageCollector(self.api)
         self._namespaces = NamespaceController(self.api)
+        self._quotas = QuotaController(self.api)
         self._jobs = JobController(self.api, backoff)
         self._custom = CustomResources(self.api)
         self._seed()
@@ -105,6 +108,8 @@ class Cluster:
             "provisioner": "sandbox.feast.dev/directory",
         }
         self.api.admit(resources.STORAGECLASSES, "", standard)
+        for name, value in validation.SYSTEM_PRIORITIES.items():
+            self.api.admit(resources.PRIORITYCLASSES, "", {"metadata": {"name": name}, "value": value})
         for role in authz.CLUSTER_ROLES:
             self.api.admit(resources.CLUSTERROLES, "", json.loads(json.dumps(role)))
         binding: Obj = {
@@ -150,6 +155,7 @@ class Cluster:
         """Stop the controllers, kill all pods."""
         for queue in (self._collector.queue, self._namespaces.queue, self._jobs.queue, self._jobs.orphans):
             queue.close()
+        self._quotas.queue.close()
         self.scheduler.queue.close()
         await self.kubelet.close()
         self.audit.close()

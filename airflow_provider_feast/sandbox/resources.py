@@ -66,6 +66,7 @@ NODES = Resource("", "v1", "nodes", "Node", False, ("no",), verbs=READ_ONLY, has
 JOBS = Resource("batch", "v1", "jobs", "Job", True, (), ("all",), has_status=True)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 STORAGECLASSES = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass", False, ("sc",))
+PRIORITYCLASSES = Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False, ("pc",))
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
 ROLEBINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 CLUSTERROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", False)
@@ -108,6 +109,7 @@ BUILT_IN = (
     JOBS,
     LEASES,
     STORAGECLASSES,
+    PRIORITYCLASSES,
     ROLES,
     ROLEBINDINGS,
     CLUSTERROLES,
@@ -133,7 +135,6 @@ UNSERVED_GROUPS = frozenset(
         "node.k8s.io",
         "policy",
         "resource.k8s.io",
-        "scheduling.k8s.io",
     }
 )
 UNSERVED_PLURALS = frozenset(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from airflow_provider_feast.sandbox import quantity
-from airflow_provider_feast.sandbox.admission import names
+from airflow_provider_feast.sandbox.admission import affinity, names
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.status import (
     Cause,
@@ -40,6 +40,7 @@ def spec(field: str, found: Obj) -> Iterator[Cause]:
     if grace is not None and grace < 0:
         yield wrong(f"{field}.terminationGracePeriodSeconds", grace, "must be greater than or equal to 0")
     yield from names.labels(f"{field}.nodeSelector", found.get("nodeSelector"))
+    yield from affinity.placement(field, found)
 
 
 def _volume(field: str, volume: Obj, seen: set[str]) -> Iterator[Cause]:

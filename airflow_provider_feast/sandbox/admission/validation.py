@@ -10,6 +10,8 @@ from airflow_provider_feast.sandbox.resources import Resource
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.status import Cause, forbidden_field, required, wrong
 
+_HIGHEST_PRIORITY = 1_000_000_000
+SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _DATA_LIMIT = 1024 * 1024
 _LABEL_NAMED = frozenset({"Namespace"})
 _PATH_NAMED = frozenset({"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"})
@@ -25,6 +27,7 @@ def create(resource: Resource, obj: Obj) -> list[Cause]:
         "Secret": _secret,
         "PersistentVolumeClaim": _claim,
         "Lease": _lease,
+        "PriorityClass": _priority_class,
     }.get(resource.kind)
     if check is not None and not resource.custom:
         found += check(obj)
@@ -47,6 +50,8 @@ def update(resource: Resource, before: Obj, after: Obj) -> list[Cause]:
     elif resource.kind in {"ConfigMap", "Secret"}:
         found += _immutable_data(resource.kind, before, after)
         found += _config_map(after) if resource.kind == "ConfigMap" else _secret(after)
+    elif resource.kind == "PriorityClass" and before["value"] != after["value"]:
+        found.append(forbidden_field("value", "may not be changed in an update."))
     elif resource.kind == "Lease":
         found += _lease(after)
     elif resource.kind in {"RoleBinding", "ClusterRoleBinding"} and before["roleRef"] != after["roleRef"]:
@@ -102,6 +107,17 @@ def _secret(obj: Obj) -> Iterator[Cause]:
             yield wrong(f"data[{key}]", "<redacted>", "must be base64")
     if size > _DATA_LIMIT:
         yield Cause("FieldValueTooLong", f"Too long: may not be more than {_DATA_LIMIT} bytes", "data")
+
+
+def _priority_class(found: Obj) -> Iterator[Cause]:
+    name, value = found["metadata"].get("name", ""), found["value"]
+    if name.startswith("system-"):
+        if SYSTEM_PRIORITIES.get(name) != value:
+            why = "priority class names with 'system-' prefix are reserved for system use only"
+            yield forbidden_field("metadata.name", why)
+    elif value > _HIGHEST_PRIORITY:
+        why = f"maximum allowed value of a user defined priority is {_HIGHEST_PRIORITY}"
+        yield forbidden_field("value", why)
 
 
 def _lease(lease: Obj) -> Iterator[Cause]:
