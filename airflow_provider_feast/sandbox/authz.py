@@ -1,14 +1,18 @@
 """Who a request comes from, and what RBAC lets them do."""
 
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from airflow_provider_feast.sandbox import resources, status
+from airflow_provider_feast.sandbox import clock, resources, status
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.store import Store
 
 ADMIN_GROUP = "system:masters"
+# The cluster role system:discovery.
+DISCOVERY = re.compile(r"/(apis?(/.*)?|openapi/.*|healthz|livez|readyz|version/?)$")
 ANYONE = ("selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews")
 
 
@@ -48,14 +52,15 @@ class Tokens:
     def __init__(self, store: Store, admin: str) -> None:
         self._store = store
         self._admin = admin
-        self._accounts: dict[str, tuple[str, str, str]] = {}
+        self._accounts: dict[str, tuple[str, str, str, datetime]] = {}
 
-    def issue(self, account: Obj) -> str:
-        """A new token of a service account; it dies with the account."""
+    def issue(self, account: Obj, seconds: float) -> tuple[str, datetime]:
+        """A new token of a service account, and when it ends; it dies with the account, too."""
         token = f"sa-{secrets.token_urlsafe(24)}"
         meta = account["metadata"]
-        self._accounts[token] = (meta["namespace"], meta["name"], meta["uid"])
-        return token
+        ends = clock.now() + timedelta(seconds=seconds)
+        self._accounts[token] = (meta["namespace"], meta["name"], meta["uid"], ends)
+        return token, ends
 
     def user(self, header: str | None) -> User:
         """The caller behind an Authorization header; 401 for a bad token."""
@@ -66,9 +71,9 @@ class Tokens:
             raise status.unauthorized()
         if secrets.compare_digest(token.encode(), self._admin.encode()):
             return ADMIN
-        namespace, name, uid = self._accounts.get(token, ("", "", ""))
+        namespace, name, uid, ends = self._accounts.get(token, ("", "", "", clock.now()))
         found = self._store.get(resources.SERVICEACCOUNTS.key, namespace, name)
-        if found is None or found["metadata"]["uid"] != uid:
+        if found is None or found["metadata"]["uid"] != uid or ends <= clock.now():
             raise status.unauthorized()
         return service_account(namespace, name, uid)
 
@@ -88,10 +93,20 @@ class Authorizer:
         if user.is_admin:
             return True
         if wanted.path:
-            return user != ANONYMOUS and wanted.verb == "get"
+            return self._allows_path(user, wanted)
         if wanted.resource in ANYONE and user != ANONYMOUS:
             return True
         return any(_grants(rule, wanted) for rule in self.rules(user, wanted.namespace))
+
+    def _allows_path(self, user: User, wanted: Attributes) -> bool:
+        """Everybody who is known may read discovery, versions and health; the rest is for roles to say."""
+        if wanted.verb == "get" and user != ANONYMOUS and DISCOVERY.match(wanted.path):
+            return True
+        return any(
+            {wanted.verb, "*"} & set(rule.get("verbs") or ())
+            and any(_path_matches(pattern, wanted.path) for pattern in rule.get("nonResourceURLs") or ())
+            for rule in self.rules(user, "")
+        )
 
     def require(self, user: User, wanted: Attributes) -> None:
         """403, worded as the real server words it."""
@@ -138,6 +153,10 @@ def _is_subject(user: User, binding: Obj, namespace: str) -> bool:
             if account.name == user.name:
                 return True
     return False
+
+
+def _path_matches(pattern: str, path: str) -> bool:
+    return path.startswith(pattern[:-1]) if pattern.endswith("*") else path == pattern
 
 
 def _grants(rule: Obj, wanted: Attributes) -> bool:

@@ -34,6 +34,7 @@ from airflow_provider_feast.sandbox.store import Store
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _STARTS_AT_ONCE = 16
+_POD_TOKEN_SECONDS = 365 * 24 * 3600.0  # as long as a pod may live: the file is not renewed
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ class Cluster:
 
     def _pod_token(self, pod: Obj) -> str:
         namespace, name = pod["metadata"]["namespace"], pod["spec"]["serviceAccountName"]
-        return self.tokens.issue(self.api.get(resources.SERVICEACCOUNTS, namespace, name))
+        account = self.api.get(resources.SERVICEACCOUNTS, namespace, name)
+        return self.tokens.issue(account, _POD_TOKEN_SECONDS)[0]
 
     def evict(self, namespace: str, name: str, why: tuple[str, str], grace: int | None) -> None:
         """Mark a pod as disrupted and delete it, as the eviction API does."""

@@ -5,6 +5,7 @@ import re
 import sys
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,14 @@ def sandbox() -> Iterator[Sandbox]:
     with Sandbox(images, time_scale=0.05) as found:
         api = config.new_client_from_config(str(found.kubeconfig))
         core = client.CoreV1Api(api)
-        for name, labels in ((NAMESPACE, {}), ("feast-http", {}), ("feast-restricted", RESTRICTED)):
+        for name in (NAMESPACE, "feast-http", "feast-restricted", "feast-counts", "feast-quota"):
+            labels = RESTRICTED if name == "feast-restricted" else {}
             core.create_namespace({"metadata": {"name": name, "labels": labels}})
-        core.create_namespaced_config_map(NAMESPACE, {"metadata": {"name": "present"}, "data": {"key": "x"}})
+            present = {"metadata": {"name": "present"}, "data": {"key": "x"}}
+            core.create_namespaced_config_map(name, present)
+        core.create_namespaced_resource_quota(
+            "feast-quota", {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}
+        )
         api.close()
         yield found
 
@@ -171,6 +177,64 @@ def test_a_job_ends_as_it_did_on_a_real_cluster(sandbox: Sandbox, scenario: str)
     assert {k: v for k, v in job["spec"].items() if k not in {"selector", "template"}} == {
         k: v for k, v in recorded["job"]["spec"].items() if k not in {"selector", "template"}
     }
+    api.close()
+
+
+COUNTED = {
+    "image_not_found": "feast-counts",
+    "missing_configmap_key_volume": "feast-counts",
+    "missing_configmap_volume": "feast-counts",
+    "missing_env_configmap": "feast-counts",
+    "missing_env_secret_key": "feast-counts",
+    "missing_service_account": "feast-counts",
+    "quota_exceeded": "feast-quota",
+    "restricted_denied": "feast-restricted",
+    "run_as_root_refused": "feast-counts",
+}
+
+
+def counted(event: dict[str, Any]) -> tuple[str, ...]:
+    """What two Events have in common that count together, without names and what a registry said."""
+    message = re.sub(r"feast-(rec|counts)", "NAMESPACE", anonymous(event["message"]))
+    message = re.sub(r'(Failed to pull image "[^"]*"): .*', r"\1", message)
+    involved = event["involvedObject"]
+    return involved["kind"], involved.get("fieldPath", ""), event["type"], event["reason"], message
+
+
+@pytest.mark.parametrize("scenario", COUNTED)
+def test_events_are_repeated_and_counted_as_on_a_real_cluster(sandbox: Sandbox, scenario: str) -> None:
+    recorded = json.loads((RECORDINGS / f"{scenario}.json").read_text())
+    api = config.new_client_from_config(str(sandbox.kubeconfig))
+    core, namespace = client.CoreV1Api(api), COUNTED[scenario]
+    body = manifest(recorded["job"])
+    name = body["metadata"]["name"]
+    wanted: Counter[tuple[str, ...]] = Counter()
+    for event in recorded["events"]:
+        wanted[counted(event)] += event["count"] or 1
+    begin = core.list_namespaced_event(namespace).metadata.resource_version
+    client.BatchV1Api(api).create_namespaced_job(namespace, body)
+    seen: dict[str, dict[str, Any]] = {}
+    found: Counter[tuple[str, ...]] = Counter()
+    stream = watch.Watch().stream(
+        core.list_namespaced_event, namespace, resource_version=begin, timeout_seconds=15
+    )
+    for change in stream:
+        event = change["raw_object"]
+        if event["involvedObject"]["name"].startswith(name):
+            seen[event["metadata"]["name"]] = event
+        found = Counter()
+        for one in seen.values():
+            found[counted(one)] += one.get("count") or 1
+        if found == wanted:
+            stream.close()
+            break
+    assert found == wanted
+    job = client.BatchV1Api(api).read_namespaced_job(name, namespace, _preload_content=False)
+    assert set(json.loads(job.data)["status"]) == set(recorded["job"]["status"])
+    assert len(core.list_namespaced_pod(namespace, label_selector=f"job-name={name}").items) == len(
+        recorded["pods"]
+    )
+    client.BatchV1Api(api).delete_namespaced_job(name, namespace, propagation_policy="Background")
     api.close()
 
 

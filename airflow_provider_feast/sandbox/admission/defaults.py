@@ -104,6 +104,9 @@ def _container(container: Obj) -> None:
             }
             for key, value in defaults.items():
                 set_default(container[probe], key, value)
+            if container[probe].get("httpGet") is not None:
+                set_default(container[probe]["httpGet"], "scheme", "HTTP")
+                set_default(container[probe]["httpGet"], "path", "/")
 
 
 def _volume(volume: Obj) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from airflow_provider_feast.sandbox import actors, resources
 from airflow_provider_feast.sandbox.api import Api
 from airflow_provider_feast.sandbox.clock import Backoff
+from airflow_provider_feast.sandbox.pods import usage
 from airflow_provider_feast.sandbox.pods.container import ContainerRun, Runtime
 from airflow_provider_feast.sandbox.pods.logs import LogFile
 from airflow_provider_feast.sandbox.pods.plan import Node, PodPlan
@@ -94,7 +95,7 @@ class PodWorker:
             self.status.sandbox_ready = True
             self.status.publish()
             self.status.has_ip = True
-            succeeded = await self._run_containers()
+            succeeded = await self._run_within_limits()
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
@@ -131,6 +132,21 @@ class PodWorker:
                 await asyncio.sleep(delay.total_seconds())
             else:
                 return
+
+    async def _run_within_limits(self) -> bool:
+        if not usage.limits(self.pod["spec"]):
+            return await self._run_containers()
+        guard = asyncio.create_task(usage.enforce(self.pod["spec"], self.plan.volume, self._evict))
+        try:
+            return await self._run_containers()
+        finally:
+            guard.cancel()
+
+    def _evict(self, why: str) -> None:
+        """The kubelet ends a pod that takes more than it may."""
+        self.end_reason = ("Evicted", why)
+        self._services.events.warning(self.pod, "Evicted", why)
+        self.terminate(0)
 
     async def _run_containers(self) -> bool:
         spec = self.pod["spec"]

@@ -12,6 +12,7 @@ from airflow_provider_feast.sandbox.pods.logs import LogQuery
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.web.route import Target, truthy
 
+_SHORTEST_TOKEN_SECONDS = 600
 _LEAST = (("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1))
 
 
@@ -20,7 +21,7 @@ async def serve_log(
 ) -> web.StreamResponse:
     """`pods/NAME/log`."""
     pod = cluster.api.get(target.resource, target.namespace, target.name)
-    wanted = _log_query(query)
+    wanted = _log_query(target.name, query)
     headers = {"Content-Type": "text/plain"}
     if not pod["spec"].get("nodeName"):
         return web.Response(headers=headers)
@@ -36,7 +37,7 @@ async def serve_log(
     return response
 
 
-def _log_query(query: dict[str, str]) -> LogQuery:
+def _log_query(pod: str, query: dict[str, str]) -> LogQuery:
     """The options of a log request; 400 when one cannot be read, 422 when one makes no sense."""
     try:
         since = clock.parse_stamp(query["sinceTime"]) if query.get("sinceTime") else None
@@ -55,7 +56,7 @@ def _log_query(query: dict[str, str]) -> LogQuery:
             status.forbidden_field("", "at most one of `sinceTime` or `sinceSeconds` may be specified")
         )
     if causes:
-        raise status.invalid("", "PodLogOptions", "", causes)
+        raise status.invalid("", "PodLogOptions", pod, causes)
     if since is not None:
         since = since.replace(microsecond=0)  # the API server hands whole seconds to the kubelet
     elif "sinceSeconds" in numbers:
@@ -87,11 +88,15 @@ def create_subresource(cluster: Cluster, target: Target, raw: bytes, options: Op
 def _token(cluster: Cluster, account: Obj, raw: bytes) -> Obj:
     body = parse_body("TokenRequest", raw)
     seconds = (body.get("spec") or {}).get("expirationSeconds") or 3600
-    ends = clock.stamp(clock.now() + timedelta(seconds=seconds))
+    if seconds < _SHORTEST_TOKEN_SECONDS:
+        why = "may not specify a duration less than 10 minutes"
+        cause = status.wrong("spec.expirationSeconds", seconds, why)
+        raise status.invalid("authentication.k8s.io", "TokenRequest", "", [cause])
+    token, ends = cluster.tokens.issue(account, seconds)
     return {
         "kind": "TokenRequest",
         "apiVersion": "authentication.k8s.io/v1",
         "metadata": {"name": account["metadata"]["name"], "namespace": account["metadata"]["namespace"]},
         "spec": {"audiences": ["sandbox"], "expirationSeconds": seconds},
-        "status": {"token": cluster.tokens.issue(account), "expirationTimestamp": ends},
+        "status": {"token": token, "expirationTimestamp": clock.stamp(ends)},
     }
