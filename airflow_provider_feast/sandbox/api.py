@@ -197,7 +197,6 @@ class Api:
         if not subresource:
             defaults.apply(resource.kind if not resource.custom else "", after)
             if resource == resources.JOBS:
-                defaults.job_identity(after)
                 defaults.job_labels(after)
             self.custom_rules(resource, after, options)
         causes = validation.update(resource, before, after)

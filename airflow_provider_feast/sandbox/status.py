@@ -133,6 +133,12 @@ def unsupported_media_type(got: str) -> ApiError:
     return ApiError(415, "UnsupportedMediaType", message, {})
 
 
+def not_acceptable() -> ApiError:
+    """406: the sandbox answers in JSON only."""
+    message = "only the following media types are accepted: application/json, application/json;stream=watch"
+    return ApiError(406, "NotAcceptable", message, {})
+
+
 def not_implemented(what: str) -> ApiError:
     """501: the real API does this, the sandbox does not."""
     message = f"the sandbox does not implement {what}; use a real cluster for it"

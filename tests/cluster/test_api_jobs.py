@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from cluster_helpers import Jobs, true_conditions
+from cluster_helpers import PATIENCE, Jobs, true_conditions
+from kubernetes import watch
 from kubernetes.client import ApiException
 
 pytestmark = pytest.mark.cluster
@@ -70,14 +71,80 @@ def test_suspending_a_running_job_deletes_its_pod(jobs: Jobs) -> None:
 
 def test_a_finished_job_is_removed_after_its_time_to_live(jobs: Jobs) -> None:
     jobs.create(ttlSecondsAfterFinished=0)
-    from kubernetes import watch
-
     stream = watch.Watch().stream(jobs.cluster.batch.list_namespaced_job, jobs.namespace, timeout_seconds=60)
     assert any(
         event["type"] == "DELETED"
         for event in stream
         if (event["type"] != "DELETED") or stream.close() is None
     )
+
+
+def test_a_deadline_may_be_set_and_moved_while_a_job_runs(jobs: Jobs) -> None:
+    jobs.create("import time; time.sleep(300)", activeDeadlineSeconds=600)
+    jobs.pod_until(lambda pod: pod["status"]["phase"] == "Running")
+    body = {"spec": {"activeDeadlineSeconds": 1}}
+    jobs.cluster.batch.patch_namespaced_job("job", jobs.namespace, body)
+    assert true_conditions(jobs.finished())["Failed"]["reason"] == "DeadlineExceeded"
+
+
+def test_the_deadline_of_a_suspended_job_starts_when_it_is_resumed(jobs: Jobs) -> None:
+    jobs.create("import time; time.sleep(3)", suspend=True, activeDeadlineSeconds=60)
+    jobs.until(lambda job: "Suspended" in true_conditions(job))
+    resumed = {"spec": {"suspend": False, "activeDeadlineSeconds": 90}}
+    job = jobs.cluster.batch.patch_namespaced_job("job", jobs.namespace, resumed)
+    assert (job.spec.suspend, job.spec.active_deadline_seconds) == (False, 90)
+    assert "Complete" in true_conditions(jobs.finished())
+
+
+def test_a_time_to_live_may_be_set_when_a_job_is_over(jobs: Jobs) -> None:
+    start = jobs.run()["metadata"]["resourceVersion"]
+    body = {"spec": {"ttlSecondsAfterFinished": 0}}
+    jobs.cluster.batch.patch_namespaced_job("job", jobs.namespace, body)
+    events = watch.Watch().stream(
+        jobs.cluster.batch.list_namespaced_job,
+        jobs.namespace,
+        resource_version=start,
+        timeout_seconds=PATIENCE,
+    )
+    assert next(event for event in events if event["type"] == "DELETED")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"completionMode": "Indexed"}, "spec.completionMode"),
+        ({"completions": 5}, "spec.completions"),
+        ({"backoffLimitPerIndex": 1}, "spec.backoffLimitPerIndex"),
+        ({"selector": {"matchLabels": {"a": "b"}}}, "spec.selector"),
+    ],
+)
+def test_what_a_job_is_cannot_change(jobs: Jobs, change: dict[str, object], field: str) -> None:
+    jobs.create(suspend=True)
+    with pytest.raises(ApiException) as refused:
+        jobs.cluster.batch.patch_namespaced_job("job", jobs.namespace, {"spec": change})
+    status = json.loads(refused.value.body)
+    assert (status["code"], status["reason"]) == (422, "Invalid")
+    assert f"{field}: " in status["message"]
+
+
+def test_a_foreground_deletion_is_seen_until_the_pods_are_gone(jobs: Jobs) -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: None)\nwhile True: time.sleep(60)"
+    made = jobs.create(code, pod={"terminationGracePeriodSeconds": 3})
+    jobs.pod_until(lambda pod: pod["status"]["phase"] == "Running")
+    uid = {"preconditions": {"uid": made.metadata.uid}, "propagationPolicy": "Foreground"}
+    jobs.cluster.batch.delete_namespaced_job("job", jobs.namespace, body=uid)
+    leaving = jobs.cluster.batch.read_namespaced_job("job", jobs.namespace)
+    assert leaving.metadata.finalizers == ["foregroundDeletion"]
+    assert leaving.metadata.deletion_timestamp is not None
+    assert [pod.metadata.name for pod in jobs.pods()]
+    events = watch.Watch().stream(
+        jobs.cluster.batch.list_namespaced_job,
+        jobs.namespace,
+        resource_version=leaving.metadata.resource_version,
+        timeout_seconds=PATIENCE,
+    )
+    assert next(event for event in events if event["type"] == "DELETED")
+    assert jobs.pods() == []
 
 
 def test_parallel_completions_are_all_reached(jobs: Jobs) -> None:

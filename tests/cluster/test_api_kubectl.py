@@ -23,10 +23,10 @@ class Kubectl:
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self._env = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
-        self._namespace = namespace
+        self.namespace = namespace
 
     def run(self, *args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        command = [str(KUBECTL), "-n", self._namespace, *args]
+        command = [str(KUBECTL), "-n", self.namespace, *args]
         return subprocess.run(
             command, env=self._env, input=stdin, capture_output=True, text=True, timeout=60, check=False
         )
@@ -57,7 +57,7 @@ def test_a_job_is_created_waited_for_read_and_deleted(kubectl: Kubectl, jobs: Jo
     assert "Completed" in kubectl("get", "pods")
     assert "SuccessfulCreate" in kubectl("describe", "job", "job")
     assert "Container started" in kubectl("describe", "pods")
-    assert "job.batch" in kubectl("delete", "job", "job")
+    assert "job.batch" in kubectl("delete", "job", "job", "--cascade=foreground")
     assert kubectl("get", "pods", "-o", "name") == ""
 
 
@@ -88,6 +88,23 @@ def test_can_i_answers(kubectl: Kubectl) -> None:
     assert kubectl("auth", "can-i", "create", "jobs") == "yes\n"
     refused = kubectl.run("auth", "can-i", "create", "jobs", "--as", "system:serviceaccount:x:y")
     assert refused.stdout == "no\n"
+    assert kubectl("auth", "can-i", "update", "leases.coordination.k8s.io") == "yes\n"
+    somebody = ("--as", "somebody", "--as-group", "system:authenticated")
+    assert kubectl("auth", "can-i", "get", "/version", *somebody) == "yes\n"
+    assert kubectl.run("auth", "can-i", "get", "/metrics", *somebody).stdout == "no\n"
+    assert kubectl.run("auth", "can-i", "post", "/version", *somebody).stdout == "no\n"
+
+
+def test_can_i_knows_what_a_role_says_of_one_lease(kubectl: Kubectl) -> None:
+    kubectl("create", "serviceaccount", "holder")
+    names = ("--verb=get,update", "--resource=leases", "--resource-name=mine")
+    kubectl("create", "role", "holder", *names)
+    account = f"{kubectl.namespace}:holder"
+    kubectl("create", "rolebinding", "holder", "--role=holder", f"--serviceaccount={account}")
+    as_holder = ("--as", f"system:serviceaccount:{account}")
+    assert kubectl("auth", "can-i", "update", "leases/mine", *as_holder) == "yes\n"
+    assert kubectl.run("auth", "can-i", "update", "leases/other", *as_holder).stdout == "no\n"
+    assert kubectl.run("auth", "can-i", "create", "leases", *as_holder).stdout == "no\n"
 
 
 def test_small_objects_can_be_made_on_the_command_line(kubectl: Kubectl) -> None:

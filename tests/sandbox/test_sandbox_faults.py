@@ -235,14 +235,6 @@ def test_an_image_can_fail_to_be_pulled_for_a_while(sandbox: Sandbox, clients: C
     clients.pod("unlucky", "Succeeded")
 
 
-@pytest.mark.parametrize("path", ["/api/v1/services", "/apis/apps/v1/deployments", "/apis/batch/v1/cronjobs"])
-def test_what_only_a_cluster_does_is_not_implemented(clients: Client, path: str) -> None:
-    with pytest.raises(ApiException) as refused:
-        clients.core.api_client.call_api(path, "GET", auth_settings=["BearerToken"])
-    assert refused.value.status == 501
-    assert "the sandbox does not implement" in json.loads(refused.value.body)["message"]
-
-
 def test_a_wrong_control_request_is_refused(sandbox: Sandbox) -> None:
     with pytest.raises(SandboxError, match="a fault is one of"):
         sandbox.fault("/x", kind="nonsense")

@@ -22,7 +22,7 @@ from airflow_provider_feast.sandbox import Sandbox
 from airflow_provider_feast.sandbox.pods import isolation
 
 IMAGE = "feast-sandbox:local"
-PERL = ["perl", "-Mbignum=bpi", "-wle", "print bpi(50)"]
+PERL = ["perl", "-Mbignum=bpi", "-wle", "print bpi(2000)"]
 WRITE_XCOM = ["sh", "-c", "mkdir -p /airflow/xcom/;echo '[1,2,3,4]' > /airflow/xcom/return.json"]
 
 
@@ -150,12 +150,60 @@ def surroundings(api: client.ApiClient) -> Iterator[None]:
     core.create_namespaced_persistent_volume_claim(
         "default", {"metadata": {"name": "test-volume"}, "spec": claim}
     )
+    classes = client.SchedulingV1Api(api)
+    classes.create_priority_class({"metadata": {"name": "medium"}, "value": 1000})
     yield
+    classes.delete_priority_class("medium")
     for name in ("airflow-secrets", "airflow-secrets-2"):
         core.delete_namespaced_secret(name, "default")
     for name in ("test-configmap-1", "test-configmap-2"):
         core.delete_namespaced_config_map(name, "default")
     core.delete_namespaced_persistent_volume_claim("test-volume", "default")
+
+
+PREFERRED = k8s.V1NodeAffinity(
+    preferred_during_scheduling_ignored_during_execution=[
+        k8s.V1PreferredSchedulingTerm(
+            weight=1,
+            preference=k8s.V1NodeSelectorTerm(
+                match_expressions=[
+                    k8s.V1NodeSelectorRequirement(key="disktype", operator="In", values=["ssd"])
+                ]
+            ),
+        )
+    ]
+)
+# As the example DAG writes it: a weighted term, where the API wants a plain one.
+WEIGHTED = k8s.V1PodAffinity(
+    required_during_scheduling_ignored_during_execution=[
+        k8s.V1WeightedPodAffinityTerm(
+            weight=1,
+            pod_affinity_term=k8s.V1PodAffinityTerm(
+                label_selector=k8s.V1LabelSelector(
+                    match_expressions=[
+                        k8s.V1LabelSelectorRequirement(key="security", operator="In", values="S1")
+                    ]
+                ),
+                topology_key="failure-domain.beta.kubernetes.io/zone",
+            ),
+        )
+    ]
+)
+
+
+def test_the_affinity_of_the_example_is_refused_as_by_a_cluster(sandbox: Sandbox) -> None:
+    operator = KubernetesPodOperator(
+        task_id="affine",
+        namespace="default",
+        image="ubuntu:16.04",
+        cmds=["bash", "-cx"],
+        name="airflow-test-pod",
+        affinity=k8s.V1Affinity(node_affinity=PREFERRED, pod_affinity=WEIGHTED),
+    )
+    with pytest.raises(client.ApiException) as refused:
+        execute(operator)
+    assert refused.value.status == 422
+    assert "[0].topologyKey: Required value: can not be empty" in json.loads(refused.value.body)["message"]
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -195,7 +243,9 @@ def test_the_example_pod_with_everything_runs(
         name="airflow-test-pod",
         task_id=f"task-{deferrable}".lower(),
         on_finish_action="delete_pod",
+        affinity=k8s.V1Affinity(node_affinity=PREFERRED),
         hostnetwork=False,
+        priority_class_name="medium",
         tolerations=[k8s.V1Toleration(key="key", operator="Equal", value="value")],
         init_containers=[first],
         deferrable=deferrable,

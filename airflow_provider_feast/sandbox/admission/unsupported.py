@@ -7,7 +7,7 @@ from airflow_provider_feast.sandbox.resources import Resource
 from airflow_provider_feast.sandbox.shapes import Obj
 
 _OF_PODS = {
-    "ephemeralContainers": "ephemeral containers",
+    "ephemeralContainers": "ephemeralContainers of pods",
     "hostAliases": "hostAliases of pods",
     "hostIPC": "hostIPC of pods",
     "hostPID": "hostPID of pods",
@@ -64,6 +64,8 @@ def _of_container(container: Obj) -> Iterator[str]:
     yield from (words for key, words in _OF_CONTAINERS.items() if container.get(key))
     if any((container.get(kind) or {}).get("grpc") for kind in _PROBES):
         yield "gRPC probes of containers"
+    if (container.get("securityContext") or {}).get("privileged"):
+        yield "privileged containers"
     if (container.get("resources") or {}).get("claims"):
         yield "resource claims of containers"
 

@@ -17,6 +17,7 @@ from airflow_provider_feast.sandbox.store import Change, Store, encode
 from airflow_provider_feast.sandbox.web import lists
 from airflow_provider_feast.sandbox.web.route import Target, truthy
 
+_JSON = re.compile(r"application/(json|\*)|\*/\*")
 _BOOKMARK_SECONDS = 60.0
 _LAST_BOOKMARK_SECONDS = 2.0
 _DEFAULT_TIMEOUT = 1800.0
@@ -28,6 +29,7 @@ class Shape:
     """How the client wants objects: as they are, as table rows, or only their metadata."""
 
     kind: str
+    api_version: str = ""
     table: bool = False
     partial: bool = False
     include: str = "Metadata"
@@ -35,15 +37,24 @@ class Shape:
     @classmethod
     def of(cls, resource: Resource, accept: str, query: dict[str, str]) -> "Shape":
         first = accept.split(",", maxsplit=1)[0]
+        if accept and not _JSON.search(accept):
+            raise status.not_acceptable()
         include = query.get("includeObject", "Metadata")
         partial = "as=PartialObjectMetadata" in first
-        return cls(resource.kind, "as=Table" in first, partial, include)
+        version = resource.api_version if resource.custom else ""
+        return cls(resource.kind, version, "as=Table" in first, partial, include)
 
     def one(self, obj: Obj, *, header: bool = True) -> Obj:
         if self.table:
             meta = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
             return tables.table(self.kind, [obj], meta, include=self.include, header=header)
-        return _partial(obj) if self.partial else obj
+        return _partial(obj) if self.partial else self.converted(obj)
+
+    def converted(self, obj: Obj) -> Obj:
+        """A custom resource in the version that was asked for: without a webhook only its `apiVersion` differs."""
+        if not self.api_version or obj.get("apiVersion") == self.api_version:
+            return obj
+        return {**obj, "apiVersion": self.api_version}
 
     def many(self, resource: Resource, objects: list[Obj], meta: Obj) -> Obj:
         if self.table:
@@ -53,7 +64,7 @@ class Shape:
             return {**kind, "metadata": meta, "items": [_partial(obj) for obj in objects]}
         items = [{k: v for k, v in obj.items() if k not in {"kind", "apiVersion"}} for obj in objects]
         if resource.custom:
-            items = objects
+            items = [self.converted(obj) for obj in objects]
         kind = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version}
         return {**kind, "metadata": meta, "items": items}
 
@@ -149,7 +160,8 @@ class Watch:
             body = encode(self._shape.one(obj, header=self._header))
             self._header = False
         else:
-            body = change.encoded() if change is not None else encode(obj)
+            shown = self._shape.converted(obj)
+            body = change.encoded() if change is not None and shown is change.obj else encode(shown)
         return b'{"type":"' + kind.encode() + b'","object":' + body + b"}\n"
 
     def _bookmark(self, annotations: dict[str, str] | None = None) -> bytes:

@@ -18,6 +18,7 @@ from airflow_provider_feast.sandbox.store import encode
 from airflow_provider_feast.sandbox.web import podapi, protobuf, reading
 from airflow_provider_feast.sandbox.web.route import Target
 
+_GRANTS = frozenset({"create", "update", "patch"})
 _REVIEWS = frozenset({*resources.ACCESS_REVIEWS, resources.SELF_REVIEW})
 
 
@@ -28,7 +29,9 @@ async def write(
     query = dict(request.query)
     options = Options(_dry_run(query.get("dryRun")), query.get("fieldValidation") or WARN)
     code, obj = 200, {}
-    raw = _as_json(await request.read())
+    if target.resource.group == resources.ROLES.group and not user.is_admin and target.verb in _GRANTS:
+        raise status.not_implemented("roles that anybody but the administrator writes (who may grant what)")
+    raw = _as_json(await request.read(), request.content_type)
     entry.sent(target, _readable(raw))
     if target.verb == "create":
         code, obj = 201, _create(cluster, user, target, raw, options)
@@ -110,13 +113,16 @@ def _delete(cluster: Cluster, target: Target, raw: bytes, query: dict[str, str])
     return _response({**kind, "metadata": meta, "items": found}, 200, warnings)
 
 
-def _as_json(raw: bytes) -> bytes:
-    if not protobuf.is_protobuf(raw):
-        return raw
+def _as_json(raw: bytes, media_type: str) -> bytes:
+    """A body in protobuf or YAML as JSON."""
     try:
-        return encode(protobuf.decode(raw))
-    except (IndexError, ValueError) as error:
-        raise status.bad_request(f"the body is not valid protobuf: {error}") from error
+        if protobuf.is_protobuf(raw):
+            return encode(protobuf.decode(raw))
+        if media_type in {"application/yaml", "application/x-yaml"}:
+            return encode(yaml.safe_load(raw))
+    except (IndexError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise status.bad_request(f"the body is not valid {media_type}: {error}") from error
+    return raw
 
 
 def _readable(raw: bytes) -> Any:
