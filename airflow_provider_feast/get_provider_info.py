@@ -25,6 +25,7 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [{"integration-name": name, "python-modules": ["airflow_provider_feast.sensors.feast"]}],
         "hooks": [{"integration-name": name, "python-modules": ["airflow_provider_feast.hooks.feast"]}],
         "triggers": [{"integration-name": name, "python-modules": ["airflow_provider_feast.triggers.feast"]}],
+        "cli": ["airflow_provider_feast.cli.definition.get_feast_cli_commands"],
         "connection-types": [
             {
                 "connection-type": "feast",

@@ -18,10 +18,11 @@ from airflow_provider_feast.model.errors import FeastError
 class FeastRetryPolicy(RetryPolicy):
     """Spends no ``retries`` on failures that stay: a wrong command, a missing ConfigMap, too little memory, …
 
-    Whether a kind of failure can pass by itself is in ``docs/result.md``. All other failures, also those that are not of
+    Whether a kind of failure can pass by itself is in ``docs/errors.md``. All other failures, also those that are not of
     this package, are retried as the task's ``retries`` and ``retry_delay`` say.
 
-    Use it as ``retry_policy=FeastRetryPolicy()`` on a task, or in the DAG's ``default_args``.
+    The operators of this package have it unless the DAG gives them another ``retry_policy=`` (``None``: none). It never
+    makes a task run more often than ``retries`` says.
     """
 
     def evaluate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,11 +13,13 @@ from urllib3.exceptions import HTTPError
 
 from airflow_provider_feast.model.errors import (
     AdmissionRefusedError,
+    AdmissionUnansweredError,
     ApiUnavailableError,
     FeastClusterError,
     FeastError,
     ForbiddenError,
     MissingObjectError,
+    QuotaExceededError,
 )
 
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
@@ -56,6 +59,13 @@ def status_message(body: Any) -> str:
     return str(status.get("message") or text[:500]) if isinstance(status, dict) else text[:500]
 
 
+_ADMISSION = re.compile(
+    r"exceeded quota|admission webhook|denied (?:the )?request|violates PodSecurity|being terminated"
+    r"|security context constraint|(?:max|min)imum \S+ usage per"
+)
+"""A 403 that is no missing right: admission refused what was asked for."""
+
+
 def explain(status: int | None, message: str, verb: str, resource: str, namespace: str) -> FeastError:
     """The error that says what a refused request means.
 
@@ -71,7 +81,7 @@ def explain(status: int | None, message: str, verb: str, resource: str, namespac
             where=where,
             remedy="renew the token or certificate of the Kubernetes connection",
         )
-    if status == 403 and "exceeded quota" not in message and "admission webhook" not in message:
+    if status == 403 and not _ADMISSION.search(message):
         group = _API_GROUPS.get(resource, "")
         rule = f'apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]'
         return ForbiddenError(
@@ -81,12 +91,8 @@ def explain(status: int | None, message: str, verb: str, resource: str, namespac
         )
     if status == 404:
         return MissingObjectError(message, where=where, remedy="create it, or correct the name")
-    if status in (400, 403, 422):
-        return AdmissionRefusedError(
-            f"Kubernetes refused the request: {message}",
-            where=where,
-            remedy="correct the field that it names",
-        )
+    if status in (400, 403, 422) or "failed calling webhook" in message:
+        return _refused(message, where)
     if status is None or status in TRANSIENT:
         return ApiUnavailableError(
             f"the Kubernetes API did not answer: {message}",
@@ -94,6 +100,24 @@ def explain(status: int | None, message: str, verb: str, resource: str, namespac
             remedy="see whether the cluster can be reached from this worker; the task can be run again",
         )
     return FeastClusterError(f"Kubernetes answered {status}: {message}", where=where)
+
+
+def _refused(message: str, where: str) -> FeastError:
+    if "exceeded quota" in message:
+        return QuotaExceededError(
+            f"Kubernetes refused the request: {message}",
+            where=where,
+            remedy="wait until other Jobs have ended, or have the quota raised",
+        )
+    if "failed calling webhook" in message:
+        return AdmissionUnansweredError(
+            f"an admission check does not answer: {message}",
+            where=where,
+            remedy="run the task again; if it goes on, have the webhook's owner look at it",
+        )
+    return AdmissionRefusedError(
+        f"Kubernetes refused the request: {message}", where=where, remedy="correct the field that it names"
+    )
 
 
 def _may_retry(error: BaseException) -> bool:

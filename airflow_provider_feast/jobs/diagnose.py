@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from airflow_provider_feast.jobs.ending import pod_problem, progress, result_of
+from airflow_provider_feast.jobs.ending import pod_problem
 from airflow_provider_feast.jobs.pod_view import PodView, at, condition, mapping, pods_of, text, whole
 from airflow_provider_feast.jobs.refusals import creation_problem
 from airflow_provider_feast.jobs.remedies import remedy
+from airflow_provider_feast.jobs.results import progress, result_of
 from airflow_provider_feast.jobs.startup import pod_start_problem
 from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
 

@@ -1,41 +1,21 @@
-"""Why a pod failed: disruption, a full disk, memory, an init container, or what Feast itself said."""
+"""Why a pod failed: memory, a container that could not start, an init container, or what Feast itself said."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from airflow_provider_feast.jobs.feast_texts import clean, error_text, recognise, shorten
-from airflow_provider_feast.jobs.pod_view import Container, PodView, at, condition, mapping, text
+from airflow_provider_feast.jobs.disruption import disruption, full_disk
+from airflow_provider_feast.jobs.feast_texts import clean, error_text, no_access, recognise, shorten
+from airflow_provider_feast.jobs.pod_view import Container, PodView, at, mapping, text
 from airflow_provider_feast.jobs.remedies import remedy
-from airflow_provider_feast.jobs.startup import missing_object, start_problem
+from airflow_provider_feast.jobs.results import progress
+from airflow_provider_feast.jobs.startup import missing_object, start_problem, starved
 from airflow_provider_feast.model.errors import ERRORS
 from airflow_provider_feast.model.outcome import Problem
 from airflow_provider_feast.model.result import CommandResult
 
 COMPONENT = "app.kubernetes.io/component"
 _RUNNER_FILE = "feast_runner.py"
-_DISRUPTIONS = {
-    "EvictionByEvictionAPI": "was evicted",
-    "PreemptionByScheduler": "was preempted by a pod of higher priority",
-    "DeletionByTaintManager": "had to leave its node (taint)",
-    "DeletionByPodGC": "was lost with its node",
-    "TerminationByKubelet": "was ended by its node",
-}
-_POD_REASONS = {
-    "Evicted": "was evicted",
-    "Preempting": "was preempted by a pod of higher priority",
-    "Preempted": "was preempted by a pod of higher priority",
-    "NodeLost": "was lost with its node",
-    "Shutdown": "was ended by its node's shutdown",
-    "NodeShutdown": "was ended by its node's shutdown",
-    "Terminated": "was ended by its node's shutdown",
-    "NodeAffinity": "was refused by its node",
-    "OutOfcpu": "was refused by its node",
-    "OutOfmemory": "was refused by its node",
-    "OutOfpods": "was refused by its node",
-    "UnexpectedAdmissionError": "was refused by its node",
-}
 _RUNNER_EXITS = {
     64: ("usage_error", "The runner does not understand its own command line"),
     65: ("nothing_materialized", "Nothing was materialized"),
@@ -51,31 +31,13 @@ _SIGNALS = {
 }
 
 
-def result_of(pod: PodView) -> CommandResult | None:
-    """What the runner left in the main container's termination message."""
-    main = pod.main
-    return CommandResult.parse(text(main.ended.get("message"))) if main else None
-
-
-def progress(result: CommandResult | None) -> str:
-    """What a command had done before it was stopped, as a sentence that begins with a blank, or ""."""
-    if result is None or not (result.views or result.views_omitted):
-        return ""
-    done = [
-        f"{name} ({totals.rows} rows)" if totals.rows is not None else name
-        for name, totals in sorted(result.views.items())
-    ]
-    omitted = [f"{result.views_omitted} more"] if result.views_omitted else []
-    return f" Written before that: {shorten(', '.join(done + omitted), 200)}."
-
-
 def pod_problem(pod: PodView, job: dict[str, Any]) -> Problem | None:
     """Why a pod failed, or ``None`` when nothing in it failed.
 
     Conditions and reasons that Kubernetes set come first, then init containers, then what the main
     container left: the runner's result, else its exit code and last words.
     """
-    if problem := _full_disk(pod) or _disruption(pod):
+    if problem := full_disk(pod) or disruption(pod):
         return problem
     for container in pod.init_containers:
         if container.exit_code and text(container.spec.get("restartPolicy")) != "Always":
@@ -83,55 +45,20 @@ def pod_problem(pod: PodView, job: dict[str, Any]) -> Problem | None:
     main = pod.main
     if main is not None and main.exit_code:
         return _container_problem(pod, main, job)
-    return _bystander(pod, main) or _reason_only(pod)
+    return _bystander(pod, main, job) or _reason_only(pod)
 
 
 # --- the pod as a whole --------------------------------------------------------------------------
 
 
-def _full_disk(pod: PodView) -> Problem | None:
-    said = " ".join((text(at(pod.raw, "status", "message")), _disruption_message(pod)))
-    if match := re.search(r'Usage of EmptyDir volume "([^"]+)" exceeds the limit "([^"]+)"', said):
-        volume, limit = match.groups()
-        cause = f"Volume {volume} of pod {pod.name} outgrew its limit of {limit}, so the pod was evicted."
-        return Problem("out_of_disk", cause, remedy("out_of_disk"))
-    if match := re.search(
-        r"ephemeral local storage usage exceeds the total limit of containers (\S+?)\.?(?:\s|$)", said
-    ):
-        cause = (
-            f"Pod {pod.name} wrote more than its ephemeral-storage limit of {match.group(1)} and was evicted."
-        )
-        return Problem(
-            "out_of_disk", cause, "Raise its ephemeral-storage limit (pod_options, job_overrides)."
-        )
-    return None
-
-
-def _disruption_message(pod: PodView) -> str:
-    return text(mapping(condition(pod.raw, "DisruptionTarget")).get("message"))
-
-
-def _disruption(pod: PodView) -> Problem | None:
-    target = mapping(condition(pod.raw, "DisruptionTarget"))
-    reason = text(target.get("reason")) or text(at(pod.raw, "status", "reason"))
-    main = pod.main
-    lost = main is not None and main.ended.get("reason") == "ContainerStatusUnknown"
-    how = _DISRUPTIONS.get(reason) or _POD_REASONS.get(reason) or ("was lost with its node" if lost else "")
-    if not how and not target:
-        return None
-    said = text(target.get("message")) or text(at(pod.raw, "status", "message"))
-    detail = ": ".join(part for part in (reason, shorten(said, 200)) if part)
-    cause = f"Pod {pod.name} {how or 'was disturbed'}{f' ({detail})' if detail else ''}.{progress(result_of(pod))}"
-    then = remedy("disrupted")
-    if "low on resource" in said:
-        then = "Run the task again; raise memory_request (or ephemeral storage) so that the node sets enough aside."
-    return Problem("disrupted", cause, then)
-
-
-def _bystander(pod: PodView, main: Container | None) -> Problem | None:
+def _bystander(pod: PodView, main: Container | None, job: dict[str, Any]) -> Problem | None:
     """A failure of another container than the main one."""
     for container in pod.containers:
         if container.exit_code and (main is None or container.name != main.name):
+            if container.ended.get("reason") == "OOMKilled":
+                return _out_of_memory(pod, container, job, None)._replace(
+                    remedy=f"Raise the memory limit of {container.name}, or leave that container out."
+                )
             return Problem(
                 "job_failed",
                 f"Container {container.name}, not the one that runs Feast, ended with exit code "
@@ -176,7 +103,9 @@ def _container_problem(pod: PodView, container: Container, job: dict[str, Any]) 
     if reason == "OOMKilled":
         return _out_of_memory(pod, container, job, result)
     if reason in ("StartError", "ContainerCannotRun", "RunContainerError", "CreateContainerConfigError"):
-        return missing_object(pod, message) or start_problem(container, message)
+        if problem := starved(container, message):
+            return problem._replace(remedy=_more_memory(pod, job))
+        return missing_object(pod, message) or start_problem(container, message)._replace(can_mend=False)
     if result is not None and result.verdict in ("failed", "interrupted"):
         return _by_result(result, pod, container, job)
     return _by_signal(pod, container, job, result) or _by_words(container, message, result)
@@ -233,16 +162,18 @@ def _more_memory(pod: PodView, job: dict[str, Any]) -> str:
 
 def _by_result(result: CommandResult, pod: PodView, container: Container, job: dict[str, Any]) -> Problem:
     """The runner's own account; its exact kinds win, its vague ones are looked at once more."""
-    known = recognise(result.message)
+    known, said = recognise(result.message), shorten(clean(result.message))
     if result.verdict == "interrupted":
         cause = f"The command was asked to stop before it had finished.{progress(result)}"
         return Problem("interrupted", cause, remedy("interrupted"))
     kind = result.kind if result.kind in ERRORS else "command_failed"
-    if known and kind in ("command_failed", known.kind):
+    if known and (kind == "command_failed" or issubclass(ERRORS[known.kind], ERRORS[kind])):
         then = _more_memory(pod, job) if known.kind == "out_of_memory" else known.remedy
         return Problem(known.kind, _one_stop(known.cause), then)
-    said = shorten(clean(result.message))
-    cause = f"Feast failed: {said}" if said else f"Feast failed with exit code {container.exit_code}."
+    if kind in ("registry_unreachable", "store_unreachable") and said:
+        symptom = no_access(kind.removesuffix("_unreachable"), result.message, said)
+        return Problem(symptom.kind, _one_stop(symptom.cause), symptom.remedy)
+    cause = f"Feast failed with exit code {container.exit_code}{f': {said}' if said else ''}."
     return Problem(
         kind, _one_stop(cause), _more_memory(pod, job) if kind == "out_of_memory" else remedy(kind)
     )

@@ -131,6 +131,12 @@ _RULES: tuple[_Rule, ...] = (
     _rule(
         "out_of_memory", r"^MemoryError\b|std::bad_alloc|malloc of size \d+ failed", "Out of memory: {error}"
     ),
+    _rule(
+        "start_error",
+        r"exec format error",
+        "The image is built for another processor than the node's: {error}",
+        "Use an image that is built for the nodes' processors.",
+    ),
     _rule("out_of_disk", r"No space left on device", "The pod's disk is full: {error}"),
     _rule(
         "start_error",
@@ -163,8 +169,13 @@ _REFUSED = re.compile(
     r"password authentication failed|Access ?Denied|Forbidden|Unauthorized|WRONGPASS|NOAUTH|AuthenticationError"
     r"|NoCredentials|CredentialsError|LoginError|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken"
     r"|UNAUTHENTICATED|PERMISSION_DENIED|FeastPermissionError|permission denied|Access denied for user"
+    r"|[Aa]uthentication ?[Ff]ailed|AuthorizationFail|UnrecognizedClientException|Incorrect username or password"
+    r"|invalid_grant|RefreshError|DefaultCredentialsError"
     r"|no pg_hba\.conf entry|role \"[^\"]+\" does not exist",
 )
+_EXPIRED = re.compile(r"[Ee]xpired")
+"""Credentials that the next pod may get anew (a service account's, a cloud's)."""
+
 _UNREACHABLE = re.compile(
     r"OperationalError|InterfaceError|redis\.exceptions\.|Connect\w*Error|Connection refused|ConnectTimeout"
     r"|NoHostAvailable|ServerSelectionTimeoutError|gaierror|Name or service not known|name resolution"
@@ -252,11 +263,21 @@ def _definitions(cleaned: str, frames: list[str]) -> str:
 
 
 def _connection(error_tail: str, error: str, frames: list[str]) -> Symptom | None:
-    refused = _REFUSED.search(error_tail)
-    if not refused and not _UNREACHABLE.search(error_tail):
+    if not (_REFUSED.search(error_tail) or _UNREACHABLE.search(error_tail)):
         return None
     places = [path for path in frames if _IN_REGISTRY.search(path) or _IN_STORE.search(path)]
     registry = _IN_REGISTRY.search(places[-1]) if places else _REGISTRY.search(error_tail)
-    kind, what = ("registry_unreachable", "registry") if registry else ("store_unreachable", "store")
+    return no_access("registry" if registry else "store", error_tail, error)
+
+
+def no_access(what: str, said: str, error: str) -> Symptom:
+    """What it means that the registry or a store was not to be had.
+
+    :param what: ``registry`` or ``store``.
+    :param said: the text that tells whether the credentials were refused.
+    :param error: its essence, for the cause.
+    """
+    refused = _REFUSED.search(said)
+    kind = f"{what}_refused" if refused and not _EXPIRED.search(said) else f"{what}_unreachable"
     how = "refused the credentials" if refused else "cannot be reached"
     return Symptom(kind, f"The {what} {how}: {error}", remedy(kind))

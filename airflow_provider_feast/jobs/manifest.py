@@ -23,6 +23,7 @@ from airflow_provider_feast.model.sources import (
 )
 
 CONTAINER = "feast"
+COPY_CONTAINER = "definitions"
 RUNNER_KEY = "feast_runner.py"
 RUNNER = f"/feast/runner/{RUNNER_KEY}"
 CONFIG_FILE = "/feast/config/feature_store.yaml"
@@ -37,6 +38,14 @@ MESSAGE_BUDGET = 12 * 1024
 """Bytes of termination messages that a pod may have in all (measured on 1.36)."""
 
 MESSAGE_BYTES = 2048
+
+
+USAGE_EXITS = (2, 64, 65, 66, 67)
+"""Exit codes that every further pod would end with, too: Feast's usage error (2), and the runner's: a command line it
+does not understand (64), nothing to materialize (65), a configuration (66) or definitions (67) that cannot be used."""
+
+COPY_EXITS = (64, 67)
+"""The same of the init container that copies the definitions."""
 
 
 class JobPlan(NamedTuple):
@@ -94,21 +103,30 @@ def build_job(plan: JobPlan) -> dict[str, Any]:
             "activeDeadlineSeconds": settings.deadline_seconds,
             "ttlSecondsAfterFinished": max(settings.ttl_seconds, settings.ttl_on_failure_seconds),
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {
-                "rules": [
-                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-                    {
-                        "action": "FailJob",
-                        "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [2]},
-                    },
-                ]
-            },
+            "podFailurePolicy": {"rules": list(_failure_rules(plan))},
             "template": {
                 "metadata": {"labels": labels, "annotations": _pod_annotations(settings)},
                 "spec": _pod_spec(plan),
             },
         },
     }
+
+
+def _failure_rules(plan: JobPlan) -> Iterable[dict[str, Any]]:
+    """Which pod failures do not count against the back-off limit, and which fail the Job at once.
+
+    A pod that was merely deleted (exit code 143 without a disruption) counts: were it ignored, a command that something
+    ends again and again would run for ever.
+    """
+    yield {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    yield _fail_on(CONTAINER, USAGE_EXITS)
+    if isinstance(plan.settings.definitions, ConfigMapDefinitions):
+        yield _fail_on(COPY_CONTAINER, COPY_EXITS)
+
+
+def _fail_on(container: str, codes: Iterable[int]) -> dict[str, Any]:
+    exits = {"containerName": container, "operator": "In", "values": list(codes)}
+    return {"action": "FailJob", "onExitCodes": exits}
 
 
 def config_map_name(plan: JobPlan) -> str:
@@ -119,6 +137,7 @@ def config_map_name(plan: JobPlan) -> str:
 
 def _annotations(plan: JobPlan) -> dict[str, str]:
     found = {
+        naming.A_INSTANCE: json.dumps(plan.key._asdict()),
         naming.A_RUN: plan.key.run_id,
         naming.A_TRY: str(plan.try_number),
         naming.A_COMMAND: json.dumps(plan.command.argv),
@@ -200,7 +219,7 @@ def _feast_container(plan: JobPlan, containers: int) -> dict[str, Any]:
 
 def _copy_container(plan: JobPlan) -> dict[str, Any]:
     container = _container(
-        plan, "definitions", [plan.settings.python, RUNNER, "copy", DEFINITIONS_DIR, REPO_DIR]
+        plan, COPY_CONTAINER, [plan.settings.python, RUNNER, "copy", DEFINITIONS_DIR, REPO_DIR]
     )
     container["volumeMounts"] = [
         {"name": "feast-runner", "mountPath": _MOUNTS["feast-runner"], "readOnly": True},

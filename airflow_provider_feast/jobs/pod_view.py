@@ -60,6 +60,11 @@ def event_time(event: dict[str, Any]) -> str:
     )
 
 
+def event_text(event: dict[str, Any]) -> str:
+    """What an Event says, without what the API's aggregation of many similar ones puts in front."""
+    return text(event.get("message")).removeprefix("(combined from similar events): ")
+
+
 def events_about(resource: dict[str, Any], kind: str, events: Iterable[Any]) -> list[dict[str, Any]]:
     """The Events of one object, oldest first, told by uid so that an older namesake's do not count."""
     uid, name = text(at(resource, "metadata", "uid")), text(at(resource, "metadata", "name"))
@@ -71,7 +76,7 @@ def events_about(resource: dict[str, Any], kind: str, events: Iterable[Any]) -> 
         return bool(name) and involved.get("name") == name and involved.get("kind", kind) == kind
 
     about = [event for event in events if isinstance(event, dict) and matches(event)]
-    return sorted(about, key=lambda event: (event_time(event), text(event.get("message"))))
+    return sorted(about, key=lambda event: (event_time(event), event_text(event)))
 
 
 @dataclass(frozen=True)

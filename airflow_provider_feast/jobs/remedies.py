@@ -16,6 +16,10 @@ REMEDIES: dict[str, str] = {
     "the namespace can reach it (DNS, network policy).",
     "store_unreachable": "Check the store's address and credentials in feature_store.yaml, and that pods of the "
     "namespace can reach it (DNS, network policy).",
+    "registry_refused": "Correct the registry's credentials in feature_store.yaml, or the Secret that `env_from` in the "
+    "connection takes them from, and see that this account may write the registry.",
+    "store_refused": "Correct the store's credentials in feature_store.yaml, or the Secret that `env_from` in the "
+    "connection takes them from, and see that this account may write the store.",
     "out_of_memory": "Raise memory_limit in the connection or on the operator.",
     "out_of_disk": "Raise tmp_size in the connection or on the operator.",
     "deadline_exceeded": "Raise deadline_seconds in the connection or on the operator, or do less in one run.",

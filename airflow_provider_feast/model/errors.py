@@ -54,9 +54,14 @@ class FeastConfigurationError(FeastError):
 
 
 class FeastClusterError(FeastError):
-    """Fix the cluster: permissions, admission, images, capacity, missing objects."""
+    """Fix the cluster: permissions, admission, images, capacity, missing objects.
+
+    What has no kind of its own below (a Job that does not go away, a Lease that changes again and again, an odd answer)
+    may pass by itself.
+    """
 
     kind = "cluster"
+    retryable = True
 
 
 class FeastResourceError(FeastError):
@@ -128,6 +133,20 @@ class StoreUnreachableError(FeastCommandError):
     kind = "store_unreachable"
 
 
+class RegistryRefusedError(RegistryUnreachableError):
+    """The registry refused the credentials."""
+
+    kind = "registry_refused"
+    retryable = False
+
+
+class StoreRefusedError(StoreUnreachableError):
+    """The online or offline store refused the credentials."""
+
+    kind = "store_refused"
+    retryable = False
+
+
 class OutOfMemoryError(FeastResourceError):
     """The container was killed at its memory limit."""
 
@@ -152,6 +171,14 @@ class ImageError(FeastClusterError):
     """The image does not exist or may not be pulled."""
 
     kind = "image_unavailable"
+    retryable = False
+
+
+class ImageRegistryError(ImageError):
+    """The image's registry did not answer, limits pulls, or the node could not store the image."""
+
+    kind = "image_registry_unreachable"
+    retryable = True
 
 
 class UnschedulableError(FeastClusterError):
@@ -165,30 +192,56 @@ class MissingObjectError(FeastClusterError):
     """A ConfigMap, Secret, key, ServiceAccount, volume or namespace that the Job needs does not exist."""
 
     kind = "missing_object"
+    retryable = False
 
 
 class AdmissionRefusedError(FeastClusterError):
     """Pod Security, a quota, validation or a webhook refused the Job or its pods."""
 
     kind = "admission_refused"
+    retryable = False
+
+
+class QuotaExceededError(AdmissionRefusedError):
+    """A ResourceQuota is used up by other pods or Jobs."""
+
+    kind = "quota_exceeded"
+    retryable = True
+
+
+class AdmissionUnansweredError(AdmissionRefusedError):
+    """An admission webhook or the API server did not answer when the pod was to be created."""
+
+    kind = "admission_unanswered"
+    retryable = True
 
 
 class ContainerStartError(FeastClusterError):
     """The container cannot be started: no such executable, root refused, bad mount."""
 
     kind = "start_error"
+    retryable = False
+
+
+class PodSetupError(ContainerStartError):
+    """The node could not set up the pod: its network, a volume, its container."""
+
+    kind = "pod_setup_failed"
+    retryable = True
 
 
 class ForbiddenError(FeastClusterError):
     """Kubernetes refused a request of Airflow: a right or a valid credential is missing."""
 
     kind = "forbidden"
+    retryable = False
 
 
 class NameTakenError(FeastClusterError):
     """Something that is not ours already has the name that the Job would get."""
 
     kind = "name_taken"
+    retryable = False
 
 
 class DisruptedError(FeastTransientError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ L_KEY = f"{PREFIX}/task-key"
 L_EPOCH = f"{PREFIX}/epoch"
 OUR_LABELS = frozenset({L_NAME, L_COMPONENT, L_MANAGED_BY, L_FEATURE_STORE, L_DAG, L_TASK, L_KEY, L_EPOCH})
 
+A_INSTANCE = f"{PREFIX}/task-instance"
 A_RUN = f"{PREFIX}/run-id"
 A_TRY = f"{PREFIX}/try-number"
 A_COMMAND = f"{PREFIX}/command"
@@ -53,6 +55,19 @@ class TaskKey(NamedTuple):
     def digest(self) -> str:
         """40 hexadecimal digits; the value of the label by which Jobs are found."""
         return digest(list(self))[:40]
+
+
+def read_instance(metadata: Mapping[str, Any]) -> TaskKey | None:
+    """The task of a Job, from its annotation, if its label vouches for that; ``None`` for Jobs of older releases.
+
+    :param metadata: the Job's ``metadata``.
+    """
+    text = (metadata.get("annotations") or {}).get(A_INSTANCE)
+    try:
+        key = TaskKey(**json.loads(text or "{}"))
+    except (ValueError, TypeError):
+        return None
+    return key if (metadata.get("labels") or {}).get(L_KEY) == key.digest else None
 
 
 def digest(value: Any) -> str:

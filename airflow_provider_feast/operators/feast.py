@@ -20,11 +20,13 @@ from airflow_provider_feast.model.merge import check_overrides
 from airflow_provider_feast.model.naming import OUR_LABELS
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.windows import Window, parse_duration, parse_instant, resolve_window
+from airflow_provider_feast.operators.retries import default_retry_policy, retry_arguments
 from airflow_provider_feast.operators.run_times import run_times
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+DEFAULT_RETRY_POLICY = default_retry_policy()
 
 _OVERRIDES = (
     "image",
@@ -71,6 +73,7 @@ class FeastCommandOperator(BaseOperator):
     :param deferrable: wait in the triggerer.
     :param api_outage_tolerance: how long the Kubernetes API may be away before the task gives up; as ``deadline``.
     :param log_interval: seconds between reads of a running pod's log; 0 reads it at the end only.
+    :param retry_policy: what to try again (Airflow ≥ 3.3); by default what can help, see ``docs/errors.md``.
     :raises FeastDagError: at parse for literal values that cannot work, when run for templated ones.
     """
 
@@ -126,9 +129,10 @@ class FeastCommandOperator(BaseOperator):
         deferrable: bool | None = None,
         log_interval: float | None = None,
         api_outage_tolerance: timedelta | float | str | None = None,
+        retry_policy: Any = DEFAULT_RETRY_POLICY,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**retry_arguments(retry_policy), **kwargs)
         self.command = command
         self.feast_conn_id = feast_conn_id
         self.image = image

@@ -121,12 +121,17 @@ class FeastJobSensor(BaseSensorOperator):
         raise_told(event)
         hook, name = self._hook(), str(event["job"])
         job = hook.newest_job(name, {})
-        if job is None:
+        if job is None or job["metadata"]["uid"] != event.get("uid", job["metadata"]["uid"]):
             raise FeastTransientError(
                 f"Job {name} ended and was deleted before its outcome could be read",
                 remedy="raise ttlSecondsAfterFinished of such Jobs, then run the sensor again",
             )
-        self._done(hook.diagnose(job), hook, name)
+        if not self._done(hook.diagnose(job), hook, name):
+            raise FeastTransientError(
+                f"Job {name} has not ended, although the triggerer said so",
+                where=f"namespace {hook.namespace!r}",
+                remedy="run the sensor again; look at the Job if it happens again",
+            )
 
     def _done(self, outcome: Outcome, hook: FeastHook, name: str) -> bool:
         if outcome.final and outcome.problem is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,8 +23,10 @@ from airflow_provider_feast.jobs.api import ClusterApi
 from airflow_provider_feast.model.errors import (
     ApiUnavailableError,
     FeastUsageError,
+    ForbiddenError,
     ImageError,
     MissingObjectError,
+    UnexpandedVariablesError,
 )
 from airflow_provider_feast.model.sources import ConfigMapDefinitions
 from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastCommandOperator
@@ -244,6 +247,18 @@ def test_a_command_that_feast_does_not_know_is_a_usage_error(provider: Provider)
     assert job.spec.ttl_seconds_after_finished == 7 * 24 * 3600
 
 
+def test_what_no_further_pod_could_mend_is_not_repeated_inside_the_job(provider: Provider) -> None:
+    unset = {**STORE, "online_store": {"type": "sqlite", "path": "/tmp/${NOT_SET_ANYWHERE}.db"}}
+    with pytest.raises(UnexpandedVariablesError) as raised:
+        provider.run(version(configuration=unset, backoff_limit=3))
+    assert "NOT_SET_ANYWHERE" in raised.value.what
+    assert len(provider.pods()) == 1
+    [job] = provider.jobs()
+    assert [condition.reason for condition in job.status.conditions if condition.type == "Failed"] == [
+        "PodFailurePolicy"
+    ]
+
+
 @pytest.mark.parametrize(
     ("connection", "cause"),
     [
@@ -318,6 +333,62 @@ def test_a_deferred_task_concludes_with_what_its_trigger_saw(
     assert result["outcome"] == "succeeded"
     assert result["feast_version"]
     assert context["ti"].pushed["result"] == result
+
+
+def account_connection(provider: Provider, account: str) -> str:
+    """A Kubernetes connection with the token of a new service account."""
+    core, namespace = provider.cluster.core, provider.namespace
+    core.create_namespaced_service_account(namespace, {"metadata": {"name": account}})
+    request = {"spec": {"audiences": None, "expirationSeconds": 3600}}
+    token = core.create_namespaced_service_account_token(account, namespace, request).status.token
+    known = yaml.safe_load(provider.cluster.kubeconfig.read_text(encoding="utf-8"))
+    for user in known["users"]:
+        user["user"] = {"token": token}
+    return json.dumps({"conn_type": "kubernetes", "extra": {"kube_config": json.dumps(known)}})
+
+
+def give_the_rights_of_the_readme(provider: Provider, account: str) -> None:
+    """The Role that the README shows, for a service account of the namespace."""
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(rules:\n.*?)```", readme, re.S)
+    rbac, namespace = provider.cluster.rbac, provider.namespace
+    rbac.create_namespaced_role(namespace, {"metadata": {"name": account}, **yaml.safe_load(text)})
+    binding = {
+        "metadata": {"name": account},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+    }
+    rbac.create_namespaced_role_binding(namespace, binding)
+    wait_for(rbac.list_namespaced_role_binding, namespace, lambda found: found["metadata"]["name"] == account)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_one_role_with_the_rights_of_the_readme_is_enough_and_less_names_what_is_missing(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+) -> None:
+    monkeypatch.setattr(task, "DEFER_AFTER_SECONDS", 0.0 if deferrable else 10.0)
+    monkeypatch.setenv("AIRFLOW_CONN_THE_CLUSTER", account_connection(provider, "airflow"))
+    operator = FeastApplyOperator(
+        task_id="apply",
+        feast_conn_id="feast_inline",
+        definitions=ConfigMapDefinitions("definitions"),
+        deferrable=deferrable,
+    )
+    with pytest.raises(ForbiddenError, match="airflow") as raised:
+        provider.run(operator)
+    assert "verbs: [" in raised.value.remedy
+    give_the_rights_of_the_readme(provider, "airflow")
+    if not deferrable:
+        result, _ = provider.run(operator)
+    else:
+        deferred = provider.defer(operator)
+
+        async def first_event() -> Any:
+            return await anext(aiter(deferred.trigger.run()))
+
+        event = asyncio.run(first_event())
+        result = getattr(operator, deferred.method_name)(provider.context(operator), event=event.payload)
+    assert result["outcome"] == "succeeded"
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)

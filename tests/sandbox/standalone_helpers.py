@@ -132,6 +132,10 @@ class Instance:
         return str(self.airflow.ask("GET", self._path)["state"])
 
     @property
+    def tries(self) -> int:
+        return int(self.airflow.ask("GET", self._path)["try_number"])
+
+    @property
     def dag_run(self) -> dict[str, Any]:
         found: dict[str, Any] = self.airflow.ask("GET", f"dags/{self.dag_id}/dagRuns/{self.run_id}")
         return found

@@ -250,7 +250,7 @@ def test_a_retry_runs_the_command_again_in_a_new_job(airflow: DagServer, cluster
     run = airflow.run("""
 FeastCommandOperator(
     task_id="flaky", feast_conn_id="feast_quickstart", retries=1, retry_delay=timedelta(0),
-    command=["feature-views", "describe", "nope"],
+    command=["entities", "describe", "nope"],
 )
 """)
     assert run["flaky"].state == "failed"
@@ -260,6 +260,27 @@ FeastCommandOperator(
     tries = [cluster.job(name).metadata.annotations["airflow-provider-feast/try-number"] for name in names]
     assert sorted(tries) == ["1", "2"]
     assert {cluster.job(name).spec.ttl_seconds_after_finished for name in names} == {7 * 24 * 3600}
+
+
+def test_what_a_retry_cannot_help_is_not_retried(airflow: DagServer, quickstart: Run) -> None:
+    run = airflow.run("""
+common = dict(feast_conn_id="feast_quickstart", retries=1, retry_delay=timedelta(0))
+unknown = ["feature-views", "describe", "nope"]
+FeastCommandOperator(task_id="hopeless", command=unknown, **common)
+FeastCommandOperator(task_id="deferred", command=unknown, deferrable=True, **common)
+FeastCommandOperator.partial(task_id="mapped", **common).expand(command=[unknown])
+FeastCommandOperator(task_id="stubborn", command=unknown, retry_policy=None, **common)
+FeastCommandOperator(task_id="hopeful", command=["entities", "describe", "nope"], **common)
+""")
+    assert {name: (task.state, task.tries) for name, task in run.tasks.items()} == {
+        "hopeless": ("failed", 1),
+        "deferred": ("failed", 1),
+        "mapped[0]": ("failed", 1),
+        "stubborn": ("failed", 2),
+        "hopeful": ("failed", 2),
+    }
+    assert run["hopeless"].error.startswith("UnknownFeatureViewError")
+    assert "unknown_feature_view: running it again would fail in the same way" in run["hopeless"].log
 
 
 # --- the sensor ----------------------------------------------------------------------------------

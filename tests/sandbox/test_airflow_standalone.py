@@ -38,7 +38,7 @@ with Dag("slow"):
     FeastApplyOperator(task_id="run", feast_conn_id="feast_slow", deferrable=True)
 
 with Dag("cursed"):
-    FeastApplyOperator(task_id="run", feast_conn_id="feast_cursed", deferrable=True)
+    FeastApplyOperator(task_id="run", feast_conn_id="feast_cursed", deferrable=True, retries=3)
 
 with Dag("marked"):
     FeastApplyOperator(task_id="run", feast_conn_id="feast_endless", deferrable=True)
@@ -154,6 +154,7 @@ def test_a_long_job_that_fails_gives_its_cause_to_the_task(instances: dict[str, 
     assert "the definitions are cursed" in log
     assert "What to do: " in log
     assert instance.xcom("result")["kind"] == "definitions_invalid"
+    assert instance.tries == 1, "a retry could not have helped"
 
 
 def test_a_deferred_sensor_sees_a_job_that_starts_later(

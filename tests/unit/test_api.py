@@ -13,11 +13,13 @@ from urllib3.exceptions import MaxRetryError
 from airflow_provider_feast.jobs.api import TRANSIENT, ClusterApi, explain, status_message
 from airflow_provider_feast.model.errors import (
     AdmissionRefusedError,
+    AdmissionUnansweredError,
     ApiUnavailableError,
     FeastClusterError,
     FeastError,
     ForbiddenError,
     MissingObjectError,
+    QuotaExceededError,
 )
 
 
@@ -43,7 +45,25 @@ def test_the_message_of_an_answer(body: Any, message: str) -> None:
     [
         (401, "Unauthorized", ForbiddenError, "renew the token"),
         (403, "jobs.batch is forbidden", ForbiddenError, 'apiGroups: ["batch"], resources: ["jobs"]'),
-        (403, "exceeded quota: q, requested: count/jobs=1", AdmissionRefusedError, "correct the field"),
+        (403, "exceeded quota: q, requested: count/jobs=1", QuotaExceededError, "wait until other Jobs"),
+        (
+            403,
+            "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+            AdmissionRefusedError,
+            "correct",
+        ),
+        (
+            403,
+            "unable to create new content in namespace x because it is being terminated",
+            AdmissionRefusedError,
+            "",
+        ),
+        (
+            500,
+            'Internal error occurred: failed calling webhook "w"',
+            AdmissionUnansweredError,
+            "webhook's owner",
+        ),
         (403, "admission webhook denied the request", AdmissionRefusedError, "correct the field"),
         (404, 'namespaces "x" not found', MissingObjectError, "create it"),
         (400, "unknown field", AdmissionRefusedError, "correct the field"),

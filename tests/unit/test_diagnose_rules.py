@@ -6,79 +6,28 @@ import json
 from typing import Any
 
 import pytest
+from job_objects import (
+    FAILED,
+    IMAGE,
+    RUNNING,
+    T1,
+    T2,
+    T3,
+    container,
+    creation,
+    ended,
+    event,
+    failure,
+    job,
+    pod,
+    startup,
+    waits,
+)
 
 from airflow_provider_feast.jobs.diagnose import diagnose
-from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
+from airflow_provider_feast.model.outcome import JobState, Outcome
 
-T0, T1, T2, T3 = (f"2026-01-01T00:0{minute}:00Z" for minute in range(4))
-IMAGE = "registry.example/feast:1"
-
-
-def job(
-    *conditions: tuple[str, str, str], spec: dict[str, Any] | None = None, **status: Any
-) -> dict[str, Any]:
-    return {
-        "metadata": {"name": "load", "namespace": "ns", "uid": "job-uid", "labels": {}},
-        "spec": {"completions": 1, "suspend": False} | (spec or {}),
-        "status": status | {"conditions": [{"type": t, "status": s, "reason": r} for t, s, r in conditions]},
-    }
-
-
-def container(state: dict[str, Any], name: str = "feast", **status: Any) -> dict[str, Any]:
-    return {"name": name, "state": state} | status
-
-
-def ended(code: int, message: str = "", reason: str = "Error", at: str = T1) -> dict[str, Any]:
-    return {"terminated": {"exitCode": code, "reason": reason, "message": message, "finishedAt": at}}
-
-
-def waits(reason: str, message: str = "") -> dict[str, Any]:
-    return {"waiting": {"reason": reason, "message": message}}
-
-
-RUNNING = {"running": {"startedAt": T0}}
-
-
-def pod(
-    name: str = "load-aaaaa", phase: str = "Failed", *statuses: dict[str, Any], **more: Any
-) -> dict[str, Any]:
-    names = [status["name"] for status in statuses] or ["feast"]
-    limits = {"resources": {"limits": {"memory": "2Gi"}}}
-    spec = {"containers": [{"name": n, "image": IMAGE} | limits for n in names]} | more.pop("spec", {})
-    metadata = {
-        "name": name,
-        "namespace": "ns",
-        "uid": f"{name}-uid",
-        "creationTimestamp": more.pop("created", T0),
-    }
-    return {
-        "metadata": metadata | {"ownerReferences": [{"uid": "job-uid"}]} | more.pop("metadata", {}),
-        "spec": spec,
-        "status": {"phase": phase, "containerStatuses": list(statuses)} | more,
-    }
-
-
-def event(about: str, reason: str, message: str, at: str = T1, kind: str = "Pod") -> dict[str, Any]:
-    uid = "job-uid" if kind == "Job" else f"{about}-uid"
-    normal = reason in ("Scheduled", "Pulling", "Pulled", "Created", "Started", "SuccessfulCreate", "Killing")
-    return {
-        "involvedObject": {"kind": kind, "name": about, "uid": uid},
-        "type": "Normal" if normal else "Warning",
-        "reason": reason,
-        "message": message,
-        "lastTimestamp": at,
-    }
-
-
-FAILED = ("Failed", "True", "BackoffLimitExceeded")
 DEADLINE = ("Failed", "True", "DeadlineExceeded")
-
-
-def failure(*pods: dict[str, Any], job_object: dict[str, Any] | None = None) -> Problem:
-    outcome = diagnose(job_object or job(FAILED), list(pods), [])
-    assert outcome.state == JobState.FAILED
-    assert outcome.problem is not None
-    return outcome.problem
 
 
 def result(verdict: str, **fields: Any) -> str:
@@ -205,19 +154,6 @@ def test_a_pod_that_has_ended_well_before_its_job_is_complete_is_no_problem() ->
 # --- start-up ------------------------------------------------------------------------------------
 
 
-def startup(pod_object: dict[str, Any], *events: dict[str, Any]) -> Problem | None:
-    outcome = diagnose(job(active=1), [pod_object], list(events))
-    assert outcome.state == JobState.STARTING
-    return outcome.problem
-
-
-def creation(message: str) -> Problem:
-    outcome = diagnose(job(), [], [event("load", "FailedCreate", f"Error creating: {message}", kind="Job")])
-    assert outcome.state == JobState.STARTING
-    assert outcome.problem is not None
-    return outcome.problem
-
-
 def test_a_pod_on_its_way_has_no_problem() -> None:
     assert startup(pod("load-aaaaa", "Pending", container(waits("ContainerCreating")))) is None
 
@@ -249,7 +185,7 @@ def test_a_pod_on_its_way_has_no_problem() -> None:
             False,
             "non-numeric user",
         ),
-        ("CreateContainerError", "context deadline exceeded", "start_error", True, "context deadline"),
+        ("CreateContainerError", "context deadline exceeded", "pod_setup_failed", True, "context deadline"),
         (
             "RunContainerError",
             'exec: "feast": executable file not found',
@@ -377,7 +313,12 @@ def test_a_scheduling_event_is_history_once_the_pod_is_scheduled() -> None:
     ("message", "kind", "can_mend", "words"),
     [
         ('admission webhook "v.example" denied the request: no', "admission_refused", False, "v.example"),
-        ('Internal error: failed calling webhook "v.example"', "admission_refused", True, "does not answer"),
+        (
+            'Internal error: failed calling webhook "v.example"',
+            "admission_unanswered",
+            True,
+            "does not answer",
+        ),
         (
             'pods "x" is forbidden: failed quota: q: must specify limits.memory for: feast',
             "admission_refused",
@@ -411,7 +352,7 @@ def test_a_refusal_of_the_next_pod_keeps_a_retry_from_starting() -> None:
     outcome = diagnose(job(failed=1), [pod("load-aaaaa", "Failed", container(ended(1)))], [refused])
     assert outcome.state == JobState.STARTING
     assert outcome.problem is not None
-    assert outcome.problem.kind == "admission_refused"
+    assert outcome.problem.kind == "quota_exceeded"
 
 
 def test_events_of_an_older_job_of_the_same_name_do_not_count() -> None:
@@ -472,6 +413,36 @@ def test_the_runners_kind_wins_over_the_exit_code() -> None:
 def test_a_vague_result_of_the_runner_is_read_for_feasts_words() -> None:
     message = result("failed", kind="command_failed", message="redis.exceptions.ConnectionError: Error 111")
     assert failure(pod("p", "Failed", container(ended(1, message)))).kind == "store_unreachable"
+
+
+@pytest.mark.parametrize("what", ["registry", "store"])
+@pytest.mark.parametrize(
+    ("said", "kind", "retryable"),
+    [
+        ("OperationalError: password authentication failed for user", "refused", False),
+        (
+            "ClientError: An error occurred (ExpiredToken): The security token has expired",
+            "unreachable",
+            True,
+        ),
+        ("OperationalError: connection failed: Connection refused", "unreachable", True),
+    ],
+)
+def test_refused_credentials_are_told_from_a_server_that_is_away(
+    what: str, said: str, kind: str, retryable: bool
+) -> None:
+    message = result("failed", kind=f"{what}_unreachable", message=said, exit_code=1)
+    problem = failure(pod("p", "Failed", container(ended(1, message))))
+    assert (problem.kind, problem.retryable) == (f"{what}_{kind}", retryable)
+    assert said in problem.cause
+    assert problem.cause.startswith(f"The {what} ")
+
+
+def test_a_failed_command_tells_its_exit_code_and_its_last_words() -> None:
+    message = result("failed", kind="command_failed", message="KeyError: 'x'", exit_code=1)
+    assert failure(pod("p", "Failed", container(ended(1, message)))).cause == (
+        "Feast failed with exit code 1: KeyError: 'x'."
+    )
 
 
 def test_a_kind_of_a_newer_runner_is_a_failed_command() -> None:

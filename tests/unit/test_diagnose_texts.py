@@ -185,7 +185,7 @@ CASES: dict[str, tuple[str, str, str]] = {
             REGISTRY,
             error='sqlalchemy.exc.OperationalError: (psycopg.Error) password authentication failed for user "u"',
         ),
-        "registry_unreachable",
+        "registry_refused",
         "refused the credentials",
     ),
     "registry server down": (
@@ -198,7 +198,7 @@ CASES: dict[str, tuple[str, str, str]] = {
             CLI,
             error="feast.errors.S3RegistryBucketForbiddenAccess: S3 bucket b for the Feast registry can't be accessed",
         ),
-        "registry_unreachable",
+        "registry_refused",
         "refused the credentials",
     ),
     "online store down": (
@@ -217,8 +217,50 @@ CASES: dict[str, tuple[str, str, str]] = {
         traceback(
             CLI, error="redis.exceptions.AuthenticationError: WRONGPASS invalid username-password pair"
         ),
-        "store_unreachable",
+        "store_refused",
         "refused the credentials",
+    ),
+    "DynamoDB, wrong key": (
+        traceback(
+            CLI,
+            error="botocore.exceptions.ClientError: An error occurred (UnrecognizedClientException) when calling the "
+            "DescribeTable operation: The security token included in the request is invalid.",
+        ),
+        "store_refused",
+        "UnrecognizedClientException",
+    ),
+    "S3, expired token": (
+        traceback(
+            CLI,
+            REGISTRY,
+            error="botocore.exceptions.ClientError: An error occurred (ExpiredToken) when calling GetObject: "
+            "The provided token has expired.",
+        ),
+        "registry_unreachable",
+        "ExpiredToken",
+    ),
+    "BigQuery, no account": (
+        traceback(
+            CLI,
+            error="google.auth.exceptions.DefaultCredentialsError: Your default credentials were not found.",
+        ),
+        "store_refused",
+        "default credentials",
+    ),
+    "Snowflake, wrong password": (
+        traceback(
+            CLI,
+            ONLINE,
+            error="snowflake.connector.errors.DatabaseError: 250001 (08001): Failed to connect to DB: Incorrect username "
+            "or password was specified.",
+        ),
+        "store_refused",
+        "Incorrect username",
+    ),
+    "MongoDB, wrong password": (
+        traceback(CLI, ONLINE, error="pymongo.errors.OperationFailure: Authentication failed., code: 18"),
+        "store_refused",
+        "Authentication failed",
     ),
     "tables never made": (
         traceback(CLI, ONLINE, error="sqlite3.OperationalError: no such table: p_stats"),

@@ -3,18 +3,33 @@
 import re
 from pathlib import Path
 
+from airflow_provider_feast.jobs.manifest import USAGE_EXITS
 from airflow_provider_feast.model.errors import ERRORS
 from airflow_provider_feast.model.fields import FIELD_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_every_kind_of_failure_is_documented_with_its_retryability() -> None:
-    rows = re.findall(
-        r"^\| `(\w+)` \| `(\w+)`: .* \| (yes|no) \|$", (ROOT / "docs/result.md").read_text(), re.M
-    )
-    documented = {kind: (name, answer == "yes") for kind, name, answer in rows}
+ROW = re.compile(r"^\| `(\w+)` \| `(\w+)` \| (.+?) \| (yes|no) \| ?(.*?) ?\|$", re.M)
+GROUPS = {"unknown", "resources"}
+"""Kinds of classes that are only there to be caught."""
+
+
+def test_every_kind_of_failure_is_documented_with_its_class_and_its_retryability() -> None:
+    rows = ROW.findall((ROOT / "docs/errors.md").read_text())
+    documented = {kind: (name, answer == "yes") for kind, name, _, answer, _ in rows}
+    assert len(rows) == len(documented)
     assert documented == {kind: (cls.__name__, cls.retryable) for kind, cls in ERRORS.items()}
+    assert {kind for kind, *_, remedy in rows if not remedy} == GROUPS
+
+
+def test_the_documented_exit_codes_are_those_of_the_jobs_policy() -> None:
+    (row,) = (
+        line
+        for line in (ROOT / "docs/errors.md").read_text().splitlines()
+        if "ended with exit code 2" in line
+    )
+    assert {int(code) for code in re.findall(r"\b(\d+) \(", row)} == set(USAGE_EXITS)
 
 
 def test_every_field_of_the_connection_is_in_the_readme() -> None:

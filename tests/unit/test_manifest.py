@@ -20,7 +20,9 @@ from airflow_provider_feast.jobs.manifest import JobPlan, build_job, escape
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.security import PROFILES, loosened
+from airflow_provider_feast.runner import feast_runner
 from airflow_provider_feast.sandbox.admission.podsecurity import violations
+from airflow_provider_feast.sandbox.controllers.failure_policy import judge
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 APPLY = FeastCommand.apply()
@@ -191,3 +193,36 @@ def test_a_configuration_in_the_image_needs_no_config_map() -> None:
     plan = VARIANTS["apply-all-in-image"]
     assert "--config" not in main_container(plan)["command"]
     assert main_container(plan)["image"] == IMAGE
+
+
+def failed_pod(container: str, code: int, *, disrupted: bool = False) -> dict[str, Any]:
+    status = {"name": container, "state": {"terminated": {"exitCode": code}}}
+    conditions = [{"type": "DisruptionTarget", "status": "True"}] if disrupted else []
+    kind = "containerStatuses" if container == "feast" else "initContainerStatuses"
+    return {
+        "metadata": {"name": "p", "namespace": "ns"},
+        "status": {kind: [status], "conditions": conditions},
+    }
+
+
+@pytest.mark.parametrize(
+    ("container", "code", "disrupted", "action"),
+    [
+        *(("feast", code, False, "FailJob") for code in (2, 64, 65, 66, 67)),
+        ("definitions", 67, False, "FailJob"),
+        *(("feast", code, False, "Count") for code in (1, 137, 139, 143)),
+        ("definitions", 1, False, "Count"),
+        *(("feast", code, True, "Ignore") for code in (1, 137, 143)),
+    ],
+)
+def test_what_a_further_pod_cannot_mend_fails_the_job_at_once_and_a_disruption_does_not_count(
+    container: str, code: int, disrupted: bool, action: str
+) -> None:
+    policy = build_job(VARIANTS["apply"])["spec"]["podFailurePolicy"]
+    assert judge(policy, failed_pod(container, code, disrupted=disrupted)).action == action
+
+
+def test_the_exit_codes_of_the_policy_are_the_runners() -> None:
+    ours = {feast_runner.USAGE, feast_runner.NOTHING, feast_runner.CONFIGURATION, feast_runner.COPY}
+    assert set(manifest.USAGE_EXITS) == ours | {2}
+    assert set(manifest.COPY_EXITS) == {feast_runner.USAGE, feast_runner.COPY}

@@ -75,7 +75,7 @@ def test_importing_operators_and_sensors_does_not_import_kubernetes() -> None:
         "      sorted({m.split('.')[1] for m in ours if '.' in m} - {'get_provider_info'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().splitlines()[-1] == "[] ['model', 'operators', 'sensors']"
+    assert done.stdout.strip().splitlines()[-1] == "[] ['model', 'operators', 'policies', 'sensors']"
 
 
 LITERALS: list[tuple[type, dict[str, Any], str]] = [
@@ -223,7 +223,7 @@ def test_template_fields_are_attributes_and_stored_unchanged(cls: type) -> None:
 
 NOT_TEMPLATED = {
     *("deferrable", "log_interval", "backoff_limit", "command_mode", "mode", "poke_interval"),
-    *("allow_empty", "skip_source_validation", "skip_feature_view_validation"),
+    *("retry_policy", "allow_empty", "skip_source_validation", "skip_feature_view_validation"),
 }
 
 

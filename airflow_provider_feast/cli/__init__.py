@@ -1,0 +1,1 @@
+"""``airflow feast …``: what people ask of this provider on the command line."""

@@ -1,0 +1,85 @@
+"""The commands of ``airflow feast`` and their arguments.
+
+Airflow 3.2 and later finds them through the provider's metadata (key ``cli``); ``python -m airflow_provider_feast`` has
+the same ones in every Airflow. Imported whenever `airflow` runs, so it imports nothing but Airflow's own definitions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from datetime import timedelta
+
+from airflow.cli.cli_config import ARG_VERBOSE, ARG_YES, ActionCommand, Arg, GroupCommand, lazy_load_command
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def age(text: str) -> timedelta:
+    """A length of time such as ``90s``, ``30m``, ``1h`` or ``2d``."""
+    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time: write e.g. 30m, 1h or 2d")
+    return timedelta(**{_UNITS[match.group(2)]: int(match.group(1))})
+
+
+ARG_CONN_ID = Arg(
+    ("--conn-id",),
+    default="feast_default",
+    help="Feast connection: the cluster and the namespace of its Jobs",
+)
+ARG_NAMESPACE = Arg(
+    ("-n", "--namespace"), default=None, help="Namespace of the Jobs, instead of the connection's"
+)
+ARG_ALL = Arg(("-a", "--all"), action="store_true", help="List Jobs that have ended, too")
+ARG_OUTPUT = Arg(
+    ("-o", "--output"),
+    choices=("table", "json", "yaml"),
+    default="table",
+    help="Output format (default: table)",
+)
+ARG_OLDER_THAN = Arg(
+    ("--older-than",),
+    type=age,
+    default=timedelta(hours=1),
+    metavar="AGE",
+    help="Touch nothing that is younger, or whose task ended later, e.g. 30m, 1h, 2d (default: 1h)",
+)
+ARG_DRY_RUN = Arg(("--dry-run",), action="store_true", help="Say what would be deleted, and delete nothing")
+ARG_SOLE_AIRFLOW = Arg(
+    ("--sole-airflow",),
+    action="store_true",
+    help="No other Airflow runs Jobs in this namespace: a Job whose DAG run this Airflow does not know is left behind. "
+    "Not needed where the connection has a deployment_id",
+)
+
+JOBS_COMMANDS = (
+    ActionCommand(
+        name="list",
+        help="List this provider's Jobs: what runs, for which task, and who holds or awaits a lock",
+        func=lazy_load_command("airflow_provider_feast.cli.jobs_command.jobs_list"),
+        args=(ARG_CONN_ID, ARG_NAMESPACE, ARG_ALL, ARG_OUTPUT, ARG_VERBOSE),
+    ),
+    ActionCommand(
+        name="clean",
+        help="Delete what is left behind: Jobs without a task, locks of dead Jobs, runners of older releases",
+        description="Says what is left behind and why, asks, and deletes it. Every deletion names the object's uid, so "
+        "nothing that was made or resumed meanwhile is hit. Exit code: 0 done or nothing to do, 1 not (all) done.",
+        func=lazy_load_command("airflow_provider_feast.cli.jobs_command.jobs_clean"),
+        args=(
+            ARG_CONN_ID,
+            ARG_NAMESPACE,
+            ARG_OLDER_THAN,
+            ARG_DRY_RUN,
+            ARG_SOLE_AIRFLOW,
+            ARG_YES,
+            ARG_VERBOSE,
+        ),
+    ),
+)
+
+
+def get_feast_cli_commands() -> list[GroupCommand]:
+    """What the provider's metadata names under ``cli``."""
+    jobs = GroupCommand(name="jobs", help="Kubernetes Jobs of Feast commands", subcommands=JOBS_COMMANDS)
+    return [GroupCommand(name="feast", help="Feast commands as Kubernetes Jobs", subcommands=(jobs,))]
