@@ -127,10 +127,19 @@ def test_what_a_job_is_cannot_change(jobs: Jobs, change: dict[str, object], fiel
     assert f"{field}: " in status["message"]
 
 
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: None)
+print("deaf", flush=True)
+while True: time.sleep(60)
+"""
+
+
 def test_a_foreground_deletion_is_seen_until_the_pods_are_gone(jobs: Jobs) -> None:
-    code = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: None)\nwhile True: time.sleep(60)"
-    made = jobs.create(code, pod={"terminationGracePeriodSeconds": 3})
-    jobs.pod_until(lambda pod: pod["status"]["phase"] == "Running")
+    made = jobs.create(DEAF, pod={"terminationGracePeriodSeconds": 3})
+    pod = jobs.pod_until(lambda pod: pod["status"]["phase"] == "Running")["metadata"]["name"]
+    log = jobs.cluster.core.read_namespaced_pod_log(pod, jobs.namespace, follow=True, _preload_content=False)
+    assert next(iter(log.stream())) == b"deaf\n"
     uid = {"preconditions": {"uid": made.metadata.uid}, "propagationPolicy": "Foreground"}
     jobs.cluster.batch.delete_namespaced_job("job", jobs.namespace, body=uid)
     leaving = jobs.cluster.batch.read_namespaced_job("job", jobs.namespace)
