@@ -96,6 +96,7 @@ SELF_REVIEW = Resource(
     "authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", False, verbs=CREATE_ONLY
 )
 
+# In the order in which a real server lists its groups.
 BUILT_IN = (
     NAMESPACES,
     PODS,
@@ -106,17 +107,17 @@ BUILT_IN = (
     CLAIMS,
     QUOTAS,
     NODES,
+    SELF_REVIEW,
+    *ACCESS_REVIEWS,
     JOBS,
-    LEASES,
-    STORAGECLASSES,
-    PRIORITYCLASSES,
     ROLES,
     ROLEBINDINGS,
     CLUSTERROLES,
     CLUSTERROLEBINDINGS,
+    STORAGECLASSES,
     CRDS,
-    *ACCESS_REVIEWS,
-    SELF_REVIEW,
+    PRIORITYCLASSES,
+    LEASES,
 )
 
 # Real API groups whose resources the sandbox does not serve: their paths answer 501, not 404.

@@ -56,6 +56,7 @@ class PodStatus:
         self.message = ""
         self.sandbox_ready = False
         self.has_ip = False
+        self.quiet = False
         self.start_time = clock.stamp()
         first = "PodInitializing" if self._spec.get("initContainers") else "ContainerCreating"
         inits = self._spec.get("initContainers") or ()
@@ -111,7 +112,9 @@ class PodStatus:
         status["restartCount"] += 1
 
     def publish(self) -> None:
-        """Write the status; a pod that is gone or replaced is left alone."""
+        """Write the status, unless it is to stay quiet; a pod that is gone or replaced is left alone."""
+        if self.quiet:
+            return
         pod = self._api.store.get(resources.PODS.key, *self._at)
         if pod is None or pod["metadata"]["uid"] != self._uid:
             return

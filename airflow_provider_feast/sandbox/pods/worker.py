@@ -58,6 +58,8 @@ class PodWorker:
         loop = asyncio.get_running_loop()
         if not self._stopping:
             self._stopping = True
+            self.status.publish()
+            self.status.quiet = True  # until all has ended, as a kubelet that is busy with killing
             for run in self._running():
                 path = run.field_path
                 self._services.events.normal(self.pod, "Killing", f"Stopping container {run.name}", path)
@@ -200,6 +202,7 @@ class PodWorker:
 
     def _end(self, succeeded: bool) -> None:
         self.status.publish()
+        self.status.quiet = False
         self.status.sandbox_ready = False
         self.status.phase = "Succeeded" if succeeded and self.end_reason is None else "Failed"
         if self.end_reason is not None:
