@@ -1,19 +1,14 @@
 """Who a request comes from, and what RBAC lets them do."""
 
-import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from airflow_provider_feast.sandbox import clock, resources, status
+from airflow_provider_feast.sandbox.roles import ADMIN_GROUP, KNOWN, UNKNOWN
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.store import Store
-
-ADMIN_GROUP = "system:masters"
-# The cluster role system:discovery.
-DISCOVERY = re.compile(r"/(apis?(/.*)?|openapi/.*|healthz|livez|readyz|version/?)$")
-ANYONE = ("selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews")
 
 
 @dataclass(frozen=True)
@@ -29,8 +24,8 @@ class User:
         return ADMIN_GROUP in self.groups
 
 
-ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
-ADMIN = User("sandbox-admin", (ADMIN_GROUP, "system:authenticated"))
+ANONYMOUS = User("system:anonymous", (UNKNOWN,))
+ADMIN = User("sandbox-admin", (ADMIN_GROUP, KNOWN))
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,7 @@ class Tokens:
 
 
 def service_account(namespace: str, name: str, uid: str = "") -> User:
-    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", KNOWN)
     return User(f"system:serviceaccount:{namespace}:{name}", groups, uid)
 
 
@@ -94,14 +89,9 @@ class Authorizer:
             return True
         if wanted.path:
             return self._allows_path(user, wanted)
-        if wanted.resource in ANYONE and user != ANONYMOUS:
-            return True
         return any(_grants(rule, wanted) for rule in self.rules(user, wanted.namespace))
 
     def _allows_path(self, user: User, wanted: Attributes) -> bool:
-        """Everybody who is known may read discovery, versions and health; the rest is for roles to say."""
-        if wanted.verb == "get" and user != ANONYMOUS and DISCOVERY.match(wanted.path):
-            return True
         return any(
             {wanted.verb, "*"} & set(rule.get("verbs") or ())
             and any(_path_matches(pattern, wanted.path) for pattern in rule.get("nonResourceURLs") or ())
@@ -169,60 +159,3 @@ def _grants(rule: Obj, wanted: Attributes) -> bool:
         return False
     names = rule.get("resourceNames") or ()
     return not names or wanted.name in names
-
-
-CLUSTER_ROLES: tuple[Obj, ...] = (
-    {
-        "metadata": {"name": "cluster-admin"},
-        "rules": [
-            {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
-            {"nonResourceURLs": ["*"], "verbs": ["*"]},
-        ],
-    },
-    {
-        "metadata": {"name": "admin"},
-        "rules": [{"apiGroups": ["", "batch", "coordination.k8s.io"], "resources": ["*"], "verbs": ["*"]}],
-    },
-    {
-        "metadata": {"name": "edit"},
-        "rules": [
-            {
-                "apiGroups": ["", "batch", "coordination.k8s.io"],
-                "resources": [
-                    *(
-                        "pods",
-                        "pods/log",
-                        "pods/eviction",
-                        "configmaps",
-                        "secrets",
-                        "serviceaccounts",
-                        "events",
-                    ),
-                    *("persistentvolumeclaims", "jobs", "jobs/status", "leases"),
-                ],
-                "verbs": ["*"],
-            }
-        ],
-    },
-    {
-        "metadata": {"name": "view"},
-        "rules": [
-            {
-                "apiGroups": ["", "batch"],
-                "resources": [
-                    *(
-                        "pods",
-                        "pods/log",
-                        "pods/status",
-                        "configmaps",
-                        "serviceaccounts",
-                        "events",
-                        "namespaces",
-                    ),
-                    *("persistentvolumeclaims", "jobs", "jobs/status"),
-                ],
-                "verbs": ["get", "list", "watch"],
-            }
-        ],
-    },
-)

@@ -1,12 +1,11 @@
 """The whole cluster in one process: the API's state, its controllers and its one node."""
 
 import asyncio
-import json
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from airflow_provider_feast.sandbox import authz, clock, resources
+from airflow_provider_feast.sandbox import authz, clock, resources, roles
 from airflow_provider_feast.sandbox.admission import validation
 from airflow_provider_feast.sandbox.api import Api
 from airflow_provider_feast.sandbox.audit import Audit
@@ -111,14 +110,10 @@ class Cluster:
         self.api.admit(resources.STORAGECLASSES, "", standard)
         for name, value in validation.SYSTEM_PRIORITIES.items():
             self.api.admit(resources.PRIORITYCLASSES, "", {"metadata": {"name": name}, "value": value})
-        for role in authz.CLUSTER_ROLES:
-            self.api.admit(resources.CLUSTERROLES, "", json.loads(json.dumps(role)))
-        binding: Obj = {
-            "metadata": {"name": "cluster-admin"},
-            "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"},
-            "subjects": [{"kind": "Group", "name": authz.ADMIN_GROUP}],
-        }
-        self.api.admit(resources.CLUSTERROLEBINDINGS, "", binding)
+        for role in roles.cluster_roles():
+            self.api.admit(resources.CLUSTERROLES, "", role)
+        for binding in roles.cluster_role_bindings():
+            self.api.admit(resources.CLUSTERROLEBINDINGS, "", binding)
 
     def _node(self) -> Obj:
         found = {"apiVersion": "v1", "kind": "Node", **node()}

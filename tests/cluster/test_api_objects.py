@@ -330,61 +330,6 @@ def test_a_deleted_namespace_takes_its_content_with_it(cluster: Cluster) -> None
     assert refused.value.status == 404
 
 
-def token_client(cluster: Cluster, namespace: str, account: str) -> client.ApiClient:
-    cluster.core.create_namespaced_service_account(namespace, {"metadata": {"name": account}})
-    request = {"spec": {"audiences": None, "expirationSeconds": 3600}}
-    token = cluster.core.create_namespaced_service_account_token(account, namespace, request).status.token
-    settings = client.Configuration(host=cluster.api.configuration.host)
-    settings.ssl_ca_cert = cluster.api.configuration.ssl_ca_cert
-    settings.verify_ssl = cluster.api.configuration.verify_ssl
-    settings.api_key = {"authorization": f"Bearer {token}"}
-    return client.ApiClient(settings)
-
-
-def test_a_service_account_may_do_what_its_role_says(cluster: Cluster, namespace: str) -> None:
-    weak = client.BatchV1Api(token_client(cluster, namespace, "weak"))
-    with pytest.raises(ApiException) as refused:
-        weak.list_namespaced_job(namespace)
-    status = refusal(refused.value)
-    assert status["reason"] == "Forbidden"
-    assert status["message"] == (
-        f'jobs.batch is forbidden: User "system:serviceaccount:{namespace}:weak" cannot list resource "jobs" in '
-        f'API group "batch" in the namespace "{namespace}"'
-    )
-    rules = [{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["list"]}]
-    cluster.rbac.create_namespaced_role(namespace, {"metadata": {"name": "lister"}, "rules": rules})
-    binding = {
-        "metadata": {"name": "lister"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "lister"},
-        "subjects": [{"kind": "ServiceAccount", "name": "weak", "namespace": namespace}],
-    }
-    cluster.rbac.create_namespaced_role_binding(namespace, binding)
-    attributes = {"namespace": namespace, "verb": "list", "group": "batch", "resource": "jobs"}
-    reviews = client.AuthorizationV1Api(weak.api_client)
-
-    def allowed(verb: str) -> bool:
-        body = {"spec": {"resourceAttributes": {**attributes, "verb": verb}}}
-        return bool(reviews.create_self_subject_access_review(body).status.allowed)
-
-    wait_for(
-        cluster.rbac.list_namespaced_role_binding,
-        namespace,
-        lambda found: found["metadata"]["name"] == "lister",
-    )
-    assert allowed("list")
-    assert not allowed("create")
-    assert weak.list_namespaced_job(namespace).items == []
-
-
-def test_a_bad_token_is_unauthorized(cluster: Cluster, namespace: str) -> None:
-    settings = client.Configuration(host=cluster.api.configuration.host)
-    settings.ssl_ca_cert = cluster.api.configuration.ssl_ca_cert
-    settings.api_key = {"authorization": "Bearer wrong"}
-    with pytest.raises(ApiException) as refused:
-        client.BatchV1Api(client.ApiClient(settings)).list_namespaced_job(namespace)
-    assert refusal(refused.value)["message"] == "Unauthorized"
-
-
 def test_custom_resources_live_once_they_are_defined(cluster: Cluster, namespace: str) -> None:
     group = f"t{uuid.uuid4().hex[:8]}.example.com"
     names = {"plural": "stores", "singular": "store", "kind": "Store", "shortNames": ["st"]}

@@ -7,9 +7,10 @@ from aiohttp import web
 
 from airflow_provider_feast.sandbox import actors, discovery, status
 from airflow_provider_feast.sandbox.audit import Entry
-from airflow_provider_feast.sandbox.authz import Attributes, User, service_account
+from airflow_provider_feast.sandbox.authz import ANONYMOUS, Attributes, User, service_account
 from airflow_provider_feast.sandbox.cluster import Cluster
 from airflow_provider_feast.sandbox.faults import Rule
+from airflow_provider_feast.sandbox.roles import KNOWN, UNKNOWN
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.store import encode
 from airflow_provider_feast.sandbox.web import control, reading, writing
@@ -101,9 +102,8 @@ class HttpApi:
         actors.act_as(user.name)
         plain = self._plain(call.path)
         if plain is not None:
-            if call.path not in (*_HEALTH, "/version", "/version/"):
-                wanted = Attributes(call.request.method.lower(), path=call.path)
-                self._cluster.authorizer.require(user, wanted)
+            wanted = Attributes(call.request.method.lower(), path=call.path)
+            self._cluster.authorizer.require(user, wanted)
             return plain
         query = dict(call.request.query)
         target = resolve(self._cluster.registry, call.request.method, call.path, query)
@@ -136,7 +136,7 @@ class HttpApi:
         parts = name.split(":")
         if name.startswith("system:serviceaccount:") and len(parts) == 4 and not groups:
             return service_account(parts[2], parts[3])
-        return User(name, (*groups, "system:authenticated"))
+        return User(name, (*groups, UNKNOWN if name == ANONYMOUS.name else KNOWN))
 
     def _plain(self, path: str) -> web.Response | None:
         """Version, health, discovery; `None` for paths of resources."""
