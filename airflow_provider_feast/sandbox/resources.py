@@ -26,6 +26,7 @@ class Resource:
     singular: str = ""
     schema: Obj | None = field(default=None, hash=False, compare=False)
     custom: bool = False
+    columns: tuple[Obj, ...] = field(default=(), hash=False, compare=False)
 
     @property
     def api_version(self) -> str:

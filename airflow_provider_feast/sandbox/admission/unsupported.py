@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from airflow_provider_feast.sandbox import resources, status
+from airflow_provider_feast.sandbox import jsonpath, resources, status
 from airflow_provider_feast.sandbox.resources import Resource
 from airflow_provider_feast.sandbox.shapes import Obj
 
@@ -78,3 +78,9 @@ def _of_quota(spec: Obj) -> Iterator[str]:
 def _of_definition(spec: Obj) -> Iterator[str]:
     if (spec.get("conversion") or {}).get("strategy", "None") != "None":
         yield "conversion webhooks of custom resources"
+    for version in spec.get("versions") or ():
+        if version.get("selectableFields"):
+            yield "selectableFields of custom resources"
+        for column in version.get("additionalPrinterColumns") or ():
+            if jsonpath.parse(column.get("jsonPath", "")) is None:
+                yield f"the JSONPath {column.get('jsonPath', '')} of a printer column"

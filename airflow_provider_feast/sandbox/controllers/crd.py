@@ -40,6 +40,7 @@ class CustomResources:
                 self._api.store.remove((spec["group"], names["plural"]), obj)
             self._api.registry.remove(spec["group"], names["plural"])
             return
+        self._api.registry.remove(spec["group"], names["plural"])
         for version in spec["versions"]:
             if version.get("served"):
                 self._api.registry.add(_resource(spec, version))
@@ -135,6 +136,7 @@ def _resource(spec: Obj, version: Obj) -> Resource:
         singular=names.get("singular") or names["kind"].lower(),
         schema=(version.get("schema") or {}).get("openAPIV3Schema"),
         custom=True,
+        columns=tuple(version.get("additionalPrinterColumns") or ()),
     )
 
 

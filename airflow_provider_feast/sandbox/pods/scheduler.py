@@ -1,10 +1,12 @@
 """The scheduler: one node; a pod that it can never or not yet hold waits with FailedScheduling."""
 
 import asyncio
+import platform
 
 from airflow_provider_feast.sandbox import actors, clock, resources
 from airflow_provider_feast.sandbox.api import Api
 from airflow_provider_feast.sandbox.controllers.queue import WorkQueue
+from airflow_provider_feast.sandbox.discovery import VERSION
 from airflow_provider_feast.sandbox.pods import fit
 from airflow_provider_feast.sandbox.pods.fit import CAPACITY, LABELS, Placed, Problem
 from airflow_provider_feast.sandbox.recorder import NODE, SchedulerRecorder
@@ -25,6 +27,14 @@ def node() -> Obj:
         "status": {
             "capacity": dict(CAPACITY),
             "allocatable": dict(CAPACITY),
+            "nodeInfo": {
+                "architecture": LABELS["kubernetes.io/arch"],
+                "containerRuntimeVersion": "processes://1",
+                "kernelVersion": platform.release(),
+                "kubeletVersion": VERSION["gitVersion"],
+                "operatingSystem": LABELS["kubernetes.io/os"],
+                "osImage": f"the sandbox on {platform.system()}",
+            },
             "conditions": [{**ready, "lastHeartbeatTime": moment, "lastTransitionTime": moment}],
             "addresses": [
                 {"type": "InternalIP", "address": "127.0.0.1"},

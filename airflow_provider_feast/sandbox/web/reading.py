@@ -28,7 +28,7 @@ _BATCH = 200
 class Shape:
     """How the client wants objects: as they are, as table rows, or only their metadata."""
 
-    kind: str
+    resource: Resource
     api_version: str = ""
     table: bool = False
     partial: bool = False
@@ -42,12 +42,12 @@ class Shape:
         include = query.get("includeObject", "Metadata")
         partial = "as=PartialObjectMetadata" in first
         version = resource.api_version if resource.custom else ""
-        return cls(resource.kind, version, "as=Table" in first, partial, include)
+        return cls(resource, version, "as=Table" in first, partial, include)
 
     def one(self, obj: Obj, *, header: bool = True) -> Obj:
         if self.table:
             meta = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-            return tables.table(self.kind, [obj], meta, include=self.include, header=header)
+            return tables.table(self.resource, [obj], meta, include=self.include, header=header)
         return _partial(obj) if self.partial else self.converted(obj)
 
     def converted(self, obj: Obj) -> Obj:
@@ -56,9 +56,10 @@ class Shape:
             return obj
         return {**obj, "apiVersion": self.api_version}
 
-    def many(self, resource: Resource, objects: list[Obj], meta: Obj) -> Obj:
+    def many(self, objects: list[Obj], meta: Obj) -> Obj:
+        resource = self.resource
         if self.table:
-            return tables.table(self.kind, objects, meta, include=self.include)
+            return tables.table(self.resource, objects, meta, include=self.include)
         if self.partial:
             kind = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
             return {**kind, "metadata": meta, "items": [_partial(obj) for obj in objects]}
@@ -87,7 +88,7 @@ def list_objects(store: Store, target: Target, query: dict[str, str], shape: Sha
     """A list, in pages when the client sets a limit."""
     page = lists.Page.read(query)
     found, meta = lists.select(store, target.resource.key, target.namespace, page, predicate(target, query))
-    return shape.many(target.resource, found, meta)
+    return shape.many(found, meta)
 
 
 class Watch:
