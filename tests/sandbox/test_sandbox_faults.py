@@ -360,6 +360,23 @@ def test_a_command_runs_with_a_kubeconfig() -> None:
     assert done.stdout == "True\n"
 
 
+def test_a_sandbox_that_maps_paths_says_so_at_its_start() -> None:
+    command = [sys.executable, "-m", "airflow_provider_feast.sandbox"]
+    said = "Pods have no namespaces of the kernel"
+    ran = subprocess.run(
+        [*command, "run", "--no-isolation", "--", "true"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert said in ran.stderr
+    with subprocess.Popen([*command, "up", "--no-isolation"], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert any(said in line for line in server.stdout)
+        server.terminate()
+
+
 def test_a_wrong_image_option_says_what_to_write() -> None:
     command = [sys.executable, "-m", "airflow_provider_feast.sandbox", "up", "--image", "x=/no/such/dir"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

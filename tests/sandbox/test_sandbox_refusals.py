@@ -78,7 +78,7 @@ def test_a_job_that_needs_more_than_the_sandbox_does_is_refused_and_listed(
     assert what in README.split("## What it refuses")[1]
 
 
-CRD = {
+CRD: dict[str, Any] = {
     "metadata": {"name": "things.example.com"},
     "spec": {
         "group": "example.com",
@@ -90,13 +90,23 @@ CRD = {
     },
 }
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+def defined(**version: Any) -> dict[str, Any]:
+    """The definition, with more said of its version."""
+    return {**CRD, "spec": {**CRD["spec"], "versions": [{**CRD["spec"]["versions"][0], **version}]}}
+
+
+PRINTED = [{"name": "x", "type": "string", "jsonPath": ".spec.items[*].name"}]
 REFUSED = [
     (
         "POST",
         "/api/v1/namespaces/default/resourcequotas",
         {"metadata": {"name": "q"}, "spec": {"scopes": ["X"]}},
     ),
-    ("POST", DEFINITIONS, {**CRD, "spec": {**CRD["spec"], "conversion": {"strategy": "Webhook"}}}),  # type: ignore[dict-item]
+    ("POST", DEFINITIONS, {**CRD, "spec": {**CRD["spec"], "conversion": {"strategy": "Webhook"}}}),
+    ("POST", DEFINITIONS, defined(selectableFields=[{"jsonPath": ".spec.x"}])),
+    ("POST", DEFINITIONS, defined(additionalPrinterColumns=PRINTED)),
     ("GET", "/api/v1/services", None),
     ("GET", "/apis/apps/v1/deployments", None),
     ("GET", "/apis/batch/v1/cronjobs", None),
