@@ -66,7 +66,6 @@ class Api:
         _require_spec(resource, obj)
         if resource.has_status and not resource.custom:
             obj["status"] = {}
-        unsupported.refuse(resource, obj)
         admission = Admission(self.store, random_suffix())
         defaults.apply(resource.kind if not resource.custom else "", obj)
         if resource == resources.PODS:
@@ -81,6 +80,7 @@ class Api:
         if resource == resources.JOBS:
             defaults.job_labels(obj)
         options.warnings += admission.after_name(resource, obj)
+        unsupported.refuse(resource, obj)  # last: what a cluster refuses is refused in its words
         if self.store.get(resource.key, meta.get("namespace", ""), meta["name"]) is not None:
             raise status.already_exists(resource.group, resource.plural, meta["name"])
         return obj if options.dry_run else self.store.put(resource.key, obj)

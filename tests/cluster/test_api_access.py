@@ -132,3 +132,50 @@ def test_the_roles_of_every_cluster_allow_what_they_allow(
     reviews = client.AuthorizationV1Api(cluster.api)
     found = reviews.create_namespaced_local_subject_access_review(namespace, body)
     assert bool(found.status.allowed) is allowed
+
+
+ROLE = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}
+WRONG_ROLES = [
+    (
+        {"apiGroups": [""], "resources": ["pods"]},
+        "rules[0].verbs: Required value: verbs must contain at least one",
+    ),
+    (
+        {"verbs": ["get"], "resources": ["pods"]},
+        "rules[0].apiGroups: Required value: resource rules must supply",
+    ),
+    ({"verbs": ["get"], "apiGroups": [""]}, "rules[0].resources: Required value: resource rules must supply"),
+    (
+        {"verbs": ["get"], "nonResourceURLs": ["/version"]},
+        "namespaced rules cannot apply to non-resource URLs",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "words"), WRONG_ROLES)
+def test_a_rule_that_says_too_little_is_refused(
+    cluster: Cluster, namespace: str, rule: dict[str, Any], words: str
+) -> None:
+    rule = {"verbs": [], **rule}  # a role without the key is refused earlier, when it is read
+    with pytest.raises(ApiException) as refused:
+        cluster.rbac.create_namespaced_role(namespace, {"metadata": {"name": "r"}, "rules": [rule]})
+    assert refused.value.status == 422
+    assert words in refusal(refused.value)["message"]
+
+
+@pytest.mark.parametrize(
+    ("subject", "words"),
+    [
+        ({"kind": "ServiceAccount", "name": "a"}, "subjects[0].namespace: Required value"),
+        ({"kind": "Robot", "name": "a"}, 'subjects[0].kind: Unsupported value: "Robot": supported values:'),
+        ({"kind": "User", "name": ""}, "subjects[0].name: Required value"),
+    ],
+)
+def test_a_binding_to_nobody_is_refused(
+    cluster: Cluster, namespace: str, subject: dict[str, Any], words: str
+) -> None:
+    body = {"metadata": {"name": "b"}, "roleRef": ROLE, "subjects": [subject]}
+    with pytest.raises(ApiException) as refused:
+        cluster.rbac.create_namespaced_role_binding(namespace, body)
+    assert refused.value.status == 422
+    assert words in refusal(refused.value)["message"]

@@ -1,6 +1,7 @@
 """What Jobs do on any Kubernetes."""
 
 import json
+import time
 
 import pytest
 from cluster_helpers import PATIENCE, Jobs, true_conditions
@@ -202,6 +203,45 @@ def test_a_failed_index_is_tried_again_before_the_next_one(jobs: Jobs) -> None:
     assert order.index("2") == 3
 
 
+def test_a_failure_policy_can_give_up_one_index(jobs: Jobs) -> None:
+    on = {"containerName": "main", "operator": "In", "values": [1]}
+    rules = [{"action": "FailIndex", "onExitCodes": on}]
+    indexed = {"completionMode": "Indexed", "completions": 2, "parallelism": 1, "backoffLimitPerIndex": 5}
+    job = jobs.run(FAIL_INDEX_1, **indexed, backoffLimit=None, podFailurePolicy={"rules": rules})
+    assert true_conditions(job)["Failed"]["reason"] == "FailedIndexes"
+    assert (job["status"]["failedIndexes"], job["status"]["completedIndexes"]) == ("1", "0")
+    assert job["status"]["failed"] == 1
+
+
+def test_a_failure_policy_can_leave_failures_uncounted(jobs: Jobs) -> None:
+    """An ignored failure is made good by another pod, and neither the limit nor the status knows of it."""
+    on = {"containerName": "main", "operator": "In", "values": [7]}
+    rules = [{"action": "Ignore", "onExitCodes": on}]
+    jobs.create("raise SystemExit(7)", backoffLimit=0, podFailurePolicy={"rules": rules})
+    first = jobs.pod_until(lambda pod: pod["status"]["phase"] == "Failed")["metadata"]["name"]
+    jobs.pod_until(lambda pod: pod["metadata"]["name"] != first)
+    status = jobs.until(lambda job: True)["status"]
+    assert "failed" not in status
+    assert not set(true_conditions({"status": status})) & {"FailureTarget", "Failed"}
+
+
+def test_pods_are_replaced_later_each_time(jobs: Jobs) -> None:
+    jobs.create("raise SystemExit(1)", backoffLimit=2)
+    lister = jobs.cluster.core.list_namespaced_pod
+    made, failed = {}, {}
+    stream = watch.Watch().stream(lister, jobs.namespace, timeout_seconds=PATIENCE)
+    for event in stream:
+        name, now = event["object"].metadata.name, time.monotonic()
+        made.setdefault(name, now)
+        if event["object"].status.phase == "Failed":
+            failed.setdefault(name, now)
+        if len(failed) == 3:
+            stream.close()
+            break
+    first, second, third = sorted(made, key=lambda name: made[name])
+    assert made[third] - failed[second] > made[second] - failed[first]
+
+
 def test_a_failure_policy_can_fail_the_job_at_once(jobs: Jobs) -> None:
     rules = [{"action": "FailJob", "onExitCodes": {"containerName": "main", "operator": "In", "values": [2]}}]
     job = jobs.run("raise SystemExit(2)", backoffLimit=6, podFailurePolicy={"rules": rules})
@@ -264,6 +304,16 @@ def test_the_server_fills_in_what_a_job_leaves_out(jobs: Jobs) -> None:
             {"container": {"resources": {"limits": {"memory": "12Gx"}}}},
             400,
             "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        ),
+        (
+            {"pod": {"nodeSelector": {"team": "a" * 80}}},
+            422,
+            f'spec.template.spec.nodeSelector: Invalid value: "{"a" * 80}": must be no more than 63 bytes',
+        ),
+        (
+            {"container": {"name": "Not_a_name"}},
+            422,
+            'spec.template.spec.containers[0].name: Invalid value: "Not_a_name": a lowercase RFC 1123 label',
         ),
         (
             {"backoffLimit": -1},

@@ -100,6 +100,19 @@ def test_secrets_take_text_and_keep_base64(cluster: Cluster, namespace: str) -> 
     assert (made.data, made.type, made.string_data) == ({"k": "dg=="}, "Opaque", None)
 
 
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [("kubernetes.io/tls", "tls.crt"), ("kubernetes.io/dockerconfigjson", ".dockerconfigjson")],
+)
+def test_a_secret_of_a_kind_needs_what_that_kind_has(
+    cluster: Cluster, namespace: str, kind: str, key: str
+) -> None:
+    with pytest.raises(ApiException) as refused:
+        cluster.core.create_namespaced_secret(namespace, {"metadata": {"name": "s"}, "type": kind})
+    assert refused.value.status == 422
+    assert f"data[{key}]: Required value" in refusal(refused.value)["message"]
+
+
 def patched(cluster: Cluster, namespace: str, media_type: str, body: Any) -> dict[str, Any]:
     path = f"/api/v1/namespaces/{namespace}/configmaps/a"
     raw = cluster.api.call_api(

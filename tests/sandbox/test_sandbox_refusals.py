@@ -107,6 +107,16 @@ REFUSED = [
     ("POST", DEFINITIONS, {**CRD, "spec": {**CRD["spec"], "conversion": {"strategy": "Webhook"}}}),
     ("POST", DEFINITIONS, defined(selectableFields=[{"jsonPath": ".spec.x"}])),
     ("POST", DEFINITIONS, defined(additionalPrinterColumns=PRINTED)),
+    (
+        "POST",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+        {"metadata": {"name": "r"}, "aggregationRule": {"clusterRoleSelectors": [{}]}},
+    ),
+    (
+        "POST",
+        "/api/v1/namespaces/default/secrets",
+        {"metadata": {"name": "t"}, "type": "kubernetes.io/service-account-token"},
+    ),
     ("GET", "/api/v1/services", None),
     ("GET", "/apis/apps/v1/deployments", None),
     ("GET", "/apis/batch/v1/cronjobs", None),

@@ -23,11 +23,12 @@ _OF_CONTAINERS = {
     "tty": "terminals of containers (tty)",
     "volumeDevices": "block devices of containers (volumeDevices)",
 }
+TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
 def refuse(resource: Resource, obj: Obj) -> None:
-    """501 for a Job or a pod that needs what only a cluster does."""
+    """501 for an object that needs what only a cluster does."""
     if resource == resources.JOBS:
         if obj["spec"].get("successPolicy") is not None:
             raise status.not_implemented("spec.successPolicy of Jobs")
@@ -36,6 +37,10 @@ def refuse(resource: Resource, obj: Obj) -> None:
         found = _of_pod(obj["spec"])
     elif resource == resources.QUOTAS:
         found = _of_quota(obj["spec"])
+    elif resource == resources.CLUSTERROLES:
+        found = iter(["aggregation of cluster roles"] if obj.get("aggregationRule") else [])
+    elif resource == resources.SECRETS:
+        found = iter([f"Secrets of the type {TOKEN}"] if obj.get("type") == TOKEN else [])
     elif resource == resources.CRDS:
         found = _of_definition(obj.get("spec") or {})
     else:

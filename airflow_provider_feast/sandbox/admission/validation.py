@@ -5,7 +5,7 @@ import binascii
 from collections.abc import Iterator
 
 from airflow_provider_feast.sandbox import quantity
-from airflow_provider_feast.sandbox.admission import jobs, names, pods
+from airflow_provider_feast.sandbox.admission import jobs, names, pods, rbac
 from airflow_provider_feast.sandbox.resources import Resource
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.status import Cause, forbidden_field, required, wrong
@@ -13,6 +13,12 @@ from airflow_provider_feast.sandbox.status import Cause, forbidden_field, requir
 _HIGHEST_PRIORITY = 1_000_000_000
 SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _DATA_LIMIT = 1024 * 1024
+_SECRET_KEYS = {
+    "kubernetes.io/dockercfg": (".dockercfg",),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+}
 _LABEL_NAMED = frozenset({"Namespace"})
 _PATH_NAMED = frozenset({"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"})
 
@@ -28,6 +34,11 @@ def create(resource: Resource, obj: Obj) -> list[Cause]:
         "PersistentVolumeClaim": _claim,
         "Lease": _lease,
         "PriorityClass": _priority_class,
+        "Event": _event,
+        "Role": rbac.role,
+        "ClusterRole": rbac.cluster_role,
+        "RoleBinding": rbac.binding,
+        "ClusterRoleBinding": rbac.binding,
     }.get(resource.kind)
     if check is not None and not resource.custom:
         found += check(obj)
@@ -54,8 +65,8 @@ def update(resource: Resource, before: Obj, after: Obj) -> list[Cause]:
         found.append(forbidden_field("value", "may not be changed in an update."))
     elif resource.kind == "Lease":
         found += _lease(after)
-    elif resource.kind in {"RoleBinding", "ClusterRoleBinding"} and before["roleRef"] != after["roleRef"]:
-        found.append(wrong("roleRef", after["roleRef"], "cannot change roleRef"))
+    elif resource.group == rbac.GROUP:
+        found += rbac.update(before, after)
     return found
 
 
@@ -98,6 +109,9 @@ def _config_map(obj: Obj) -> Iterator[Cause]:
 
 
 def _secret(obj: Obj) -> Iterator[Cause]:
+    for key in _SECRET_KEYS.get(obj.get("type", ""), ()):
+        if key not in (obj.get("data") or {}):
+            yield required(f"data[{key}]")
     size = 0
     for key, value in (obj.get("data") or {}).items():
         yield from names.config_key(f"data[{key}]", key)
@@ -107,6 +121,13 @@ def _secret(obj: Obj) -> Iterator[Cause]:
             yield wrong(f"data[{key}]", "<redacted>", "must be base64")
     if size > _DATA_LIMIT:
         yield Cause("FieldValueTooLong", f"Too long: may not be more than {_DATA_LIMIT} bytes", "data")
+
+
+def _event(event: Obj) -> Iterator[Cause]:
+    """An Event of something that has no namespace is kept in `default`."""
+    involved = event["involvedObject"].get("namespace") or ""
+    if event["metadata"].get("namespace") not in ({involved} if involved else {"", "default"}):
+        yield wrong("involvedObject.namespace", involved, "does not match event.namespace")
 
 
 def _priority_class(found: Obj) -> Iterator[Cause]:
