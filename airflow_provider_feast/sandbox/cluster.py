@@ -44,7 +44,7 @@ class Settings:
         directory: where pods, volumes and logs live.
         images: image names (or patterns) and what they are here.
         time_scale: factor of all back-off delays; 1.0 is a cluster's.
-        isolated: real mount paths by namespaces of the kernel; `None` where the kernel lets us.
+        isolated: real mount paths by namespaces of the kernel; `None`: see `isolation.wanted`.
     """
 
     directory: Path
@@ -59,7 +59,7 @@ class Cluster:
     def __init__(self, settings: Settings, host: str, port: int) -> None:
         self.settings = settings
         self.address = f"{host}:{port}"
-        self.isolated = isolation.available() if settings.isolated is None else settings.isolated
+        self.isolated = isolation.wanted() if settings.isolated is None else settings.isolated
         self.token = secrets.token_urlsafe(24)
         self.store = Store()
         self.registry = Registry()
