@@ -31,8 +31,9 @@ ui-stop:  ## Stop what `make ui` left up
 	@if test -f .demo/ui.pid && kill -TERM $$(cat .demo/ui.pid) 2>/dev/null; then echo "stopping"; \
 		else echo "nothing is up"; fi
 
-test: setup  ## Run every test
+test: setup  ## Run every test, and those of a cluster once more where pods have no namespaces of the kernel
 	$(BIN)/python -m pytest -n $(XDIST) --dist loadfile --no-loadscope-reorder
+	FEAST_SANDBOX_ISOLATION=0 $(BIN)/python -m pytest -n $(XDIST) --dist loadfile tests/cluster
 
 chaos: setup  ## Play N random schedules of faults and kills from SEED (make chaos N=200 SEED=1)
 	@PYTHONPATH=tests $(BIN)/python -m chaos -n $(or $(N),20) $(if $(SEED),--seed $(SEED))

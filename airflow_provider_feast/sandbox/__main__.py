@@ -16,8 +16,9 @@ _NOTICE = (
     "and for tests, not a cluster and not a security boundary."
 )
 _MAPPED = (
-    "The kernel does not let us make namespaces here: mount paths are mapped in commands, environment and\n"
-    "configuration files, the root file system is not read-only, and pods run as you."
+    "Pods have no namespaces of the kernel (it does not let us make them here, or --no-isolation was given): mount\n"
+    "paths are mapped in commands, environment and configuration files, the root file system is not read-only, and\n"
+    "pods run as you."
 )
 
 
@@ -111,6 +112,8 @@ def _run(options: argparse.Namespace) -> int:
         isolation=options.isolation,
     )
     with sandbox:
+        if not sandbox.isolated:
+            print(_MAPPED, file=sys.stderr)
         return subprocess.run(
             argv, env={**os.environ, "KUBECONFIG": str(sandbox.kubeconfig)}, check=False
         ).returncode

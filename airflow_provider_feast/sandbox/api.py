@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_feast.sandbox import clock, patch, resources, status
-from airflow_provider_feast.sandbox.admission import decode, defaults, validation
+from airflow_provider_feast.sandbox.admission import decode, defaults, unsupported, validation
 from airflow_provider_feast.sandbox.admission.plugins import Admission, pod_status
 from airflow_provider_feast.sandbox.resources import Registry, Resource
 from airflow_provider_feast.sandbox.shapes import Obj, clone
@@ -46,6 +46,9 @@ class Api:
             raise status.not_found(resource.group, resource.plural, name)
         return found
 
+    def has(self, resource: Resource, namespace: str, name: str) -> bool:
+        return self.store.get(resource.key, namespace, name) is not None
+
     def create(self, resource: Resource, namespace: str, body: Obj, options: Options | None = None) -> Obj:
         """Decode, default, admit, validate and store a new object."""
         options = options or Options()
@@ -63,7 +66,6 @@ class Api:
         _require_spec(resource, obj)
         if resource.has_status and not resource.custom:
             obj["status"] = {}
-        _refuse_unsupported(resource, obj)
         admission = Admission(self.store, random_suffix())
         defaults.apply(resource.kind if not resource.custom else "", obj)
         if resource == resources.PODS:
@@ -78,6 +80,7 @@ class Api:
         if resource == resources.JOBS:
             defaults.job_labels(obj)
         options.warnings += admission.after_name(resource, obj)
+        unsupported.refuse(resource, obj)  # last: what a cluster refuses is refused in its words
         if self.store.get(resource.key, meta.get("namespace", ""), meta["name"]) is not None:
             raise status.already_exists(resource.group, resource.plural, meta["name"])
         return obj if options.dry_run else self.store.put(resource.key, obj)
@@ -123,9 +126,14 @@ class Api:
         options: Options | None = None,
         subresource: str = "",
     ) -> Obj:
-        """Replace an object (or only its status)."""
+        """Replace an object (or only its status); some kinds are created where there is none."""
         options = options or Options()
+        if resource.create_on_update and not subresource and not self.has(resource, namespace, name):
+            return self.create(resource, namespace, _named(body, name), options)
         before = self.get(resource, namespace, name)
+        if not resource.unconditional_update and not (body.get("metadata") or {}).get("resourceVersion"):
+            cause = status.wrong("metadata.resourceVersion", 0, "must be specified for an update")
+            raise status.invalid(resource.group, resource.plural, name, [cause])
         after, warnings = decode.decode(resource, clone(body), options.field_validation)
         options.warnings += warnings
         return self._replace(resource, before, after, options, subresource)
@@ -176,8 +184,11 @@ class Api:
             why = f"the name of the object ({given['name']}) does not match the name on the URL ({meta['name']})"
             raise status.bad_request(why)
         if given.get("uid", meta["uid"]) != meta["uid"]:
+            where = "/".join(filter(None, (resource.plural, meta.get("namespace"), meta["name"])))
             why = (
-                f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {meta['uid']}"
+                f"StorageError: invalid object, Code: 4, Key: /registry/{where}, ResourceVersion: 0, "
+                f"AdditionalErrorMsg: Precondition failed: UID in precondition: {given['uid']}, "
+                f"UID in object meta: {meta['uid']}"
             )
             raise status.conflict(resource.group, resource.plural, meta["name"], why)
         if given.get("resourceVersion", meta["resourceVersion"]) != meta["resourceVersion"]:
@@ -186,7 +197,6 @@ class Api:
         if not subresource:
             defaults.apply(resource.kind if not resource.custom else "", after)
             if resource == resources.JOBS:
-                defaults.job_identity(after)
                 defaults.job_labels(after)
             self.custom_rules(resource, after, options)
         causes = validation.update(resource, before, after)
@@ -217,15 +227,14 @@ class Api:
         return self.store.put(resource.key, after)
 
 
-def _refuse_unsupported(resource: Resource, obj: Obj) -> None:
-    """Fields that change what happens and that we do not act on: 501, never a silent success."""
-    if resource == resources.JOBS and obj["spec"].get("successPolicy") is not None:
-        raise status.not_implemented("spec.successPolicy of Jobs")
-    spec = obj["spec"]["template"]["spec"] if resource == resources.JOBS else obj.get("spec") or {}
-    if resource in (resources.JOBS, resources.PODS) and any(
-        container.get("restartPolicy") for container in spec.get("initContainers") or ()
-    ):
-        raise status.not_implemented("restartPolicy of init containers (sidecars)")
+def _named(body: Obj, name: str) -> Obj:
+    """A body of a PUT that creates: the name on the URL is its name."""
+    meta = dict(body.get("metadata") or {})
+    if meta.setdefault("name", name) != name:
+        why = f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
+        raise status.bad_request(why)
+    meta.pop("resourceVersion", None)
+    return {**body, "metadata": meta}
 
 
 def _held(resource: Resource, obj: Obj) -> bool:

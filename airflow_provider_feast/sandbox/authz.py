@@ -3,13 +3,12 @@
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from airflow_provider_feast.sandbox import resources, status
+from airflow_provider_feast.sandbox import clock, resources, status
+from airflow_provider_feast.sandbox.roles import ADMIN_GROUP, KNOWN, UNKNOWN
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.store import Store
-
-ADMIN_GROUP = "system:masters"
-ANYONE = ("selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews")
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class User:
         return ADMIN_GROUP in self.groups
 
 
-ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
-ADMIN = User("sandbox-admin", (ADMIN_GROUP, "system:authenticated"))
+ANONYMOUS = User("system:anonymous", (UNKNOWN,))
+ADMIN = User("sandbox-admin", (ADMIN_GROUP, KNOWN))
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,15 @@ class Tokens:
     def __init__(self, store: Store, admin: str) -> None:
         self._store = store
         self._admin = admin
-        self._accounts: dict[str, tuple[str, str, str]] = {}
+        self._accounts: dict[str, tuple[str, str, str, datetime]] = {}
 
-    def issue(self, account: Obj) -> str:
-        """A new token of a service account; it dies with the account."""
+    def issue(self, account: Obj, seconds: float) -> tuple[str, datetime]:
+        """A new token of a service account, and when it ends; it dies with the account, too."""
         token = f"sa-{secrets.token_urlsafe(24)}"
         meta = account["metadata"]
-        self._accounts[token] = (meta["namespace"], meta["name"], meta["uid"])
-        return token
+        ends = clock.now() + timedelta(seconds=seconds)
+        self._accounts[token] = (meta["namespace"], meta["name"], meta["uid"], ends)
+        return token, ends
 
     def user(self, header: str | None) -> User:
         """The caller behind an Authorization header; 401 for a bad token."""
@@ -66,15 +66,15 @@ class Tokens:
             raise status.unauthorized()
         if secrets.compare_digest(token.encode(), self._admin.encode()):
             return ADMIN
-        namespace, name, uid = self._accounts.get(token, ("", "", ""))
+        namespace, name, uid, ends = self._accounts.get(token, ("", "", "", clock.now()))
         found = self._store.get(resources.SERVICEACCOUNTS.key, namespace, name)
-        if found is None or found["metadata"]["uid"] != uid:
+        if found is None or found["metadata"]["uid"] != uid or ends <= clock.now():
             raise status.unauthorized()
         return service_account(namespace, name, uid)
 
 
 def service_account(namespace: str, name: str, uid: str = "") -> User:
-    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", KNOWN)
     return User(f"system:serviceaccount:{namespace}:{name}", groups, uid)
 
 
@@ -88,10 +88,15 @@ class Authorizer:
         if user.is_admin:
             return True
         if wanted.path:
-            return user != ANONYMOUS and wanted.verb == "get"
-        if wanted.resource in ANYONE and user != ANONYMOUS:
-            return True
+            return self._allows_path(user, wanted)
         return any(_grants(rule, wanted) for rule in self.rules(user, wanted.namespace))
+
+    def _allows_path(self, user: User, wanted: Attributes) -> bool:
+        return any(
+            {wanted.verb, "*"} & set(rule.get("verbs") or ())
+            and any(_path_matches(pattern, wanted.path) for pattern in rule.get("nonResourceURLs") or ())
+            for rule in self.rules(user, "")
+        )
 
     def require(self, user: User, wanted: Attributes) -> None:
         """403, worded as the real server words it."""
@@ -140,6 +145,10 @@ def _is_subject(user: User, binding: Obj, namespace: str) -> bool:
     return False
 
 
+def _path_matches(pattern: str, path: str) -> bool:
+    return path.startswith(pattern[:-1]) if pattern.endswith("*") else path == pattern
+
+
 def _grants(rule: Obj, wanted: Attributes) -> bool:
     verbs, groups = rule.get("verbs") or (), rule.get("apiGroups") or ()
     if not {wanted.verb, "*"} & set(verbs) or not {wanted.group, "*"} & set(groups):
@@ -150,60 +159,3 @@ def _grants(rule: Obj, wanted: Attributes) -> bool:
         return False
     names = rule.get("resourceNames") or ()
     return not names or wanted.name in names
-
-
-CLUSTER_ROLES: tuple[Obj, ...] = (
-    {
-        "metadata": {"name": "cluster-admin"},
-        "rules": [
-            {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
-            {"nonResourceURLs": ["*"], "verbs": ["*"]},
-        ],
-    },
-    {
-        "metadata": {"name": "admin"},
-        "rules": [{"apiGroups": ["", "batch", "coordination.k8s.io"], "resources": ["*"], "verbs": ["*"]}],
-    },
-    {
-        "metadata": {"name": "edit"},
-        "rules": [
-            {
-                "apiGroups": ["", "batch", "coordination.k8s.io"],
-                "resources": [
-                    *(
-                        "pods",
-                        "pods/log",
-                        "pods/eviction",
-                        "configmaps",
-                        "secrets",
-                        "serviceaccounts",
-                        "events",
-                    ),
-                    *("persistentvolumeclaims", "jobs", "jobs/status", "leases"),
-                ],
-                "verbs": ["*"],
-            }
-        ],
-    },
-    {
-        "metadata": {"name": "view"},
-        "rules": [
-            {
-                "apiGroups": ["", "batch"],
-                "resources": [
-                    *(
-                        "pods",
-                        "pods/log",
-                        "pods/status",
-                        "configmaps",
-                        "serviceaccounts",
-                        "events",
-                        "namespaces",
-                    ),
-                    *("persistentvolumeclaims", "jobs", "jobs/status"),
-                ],
-                "verbs": ["get", "list", "watch"],
-            }
-        ],
-    },
-)

@@ -11,12 +11,12 @@ def now() -> datetime:
 
 def stamp(moment: datetime | None = None) -> str:
     """A `metav1.Time`: whole seconds."""
-    return (moment or now()).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (moment or now()).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def micro_stamp(moment: datetime | None = None) -> str:
     """A `metav1.MicroTime`."""
-    return (moment or now()).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return (moment or now()).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def parse_stamp(text: str) -> datetime:

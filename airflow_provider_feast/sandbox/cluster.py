@@ -1,12 +1,12 @@
 """The whole cluster in one process: the API's state, its controllers and its one node."""
 
 import asyncio
-import json
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from airflow_provider_feast.sandbox import authz, clock, resources
+from airflow_provider_feast.sandbox import authz, clock, resources, roles
+from airflow_provider_feast.sandbox.admission import validation
 from airflow_provider_feast.sandbox.api import Api
 from airflow_provider_feast.sandbox.audit import Audit
 from airflow_provider_feast.sandbox.clock import Backoff
@@ -14,6 +14,7 @@ from airflow_provider_feast.sandbox.controllers.crd import CustomResources
 from airflow_provider_feast.sandbox.controllers.gc import GarbageCollector
 from airflow_provider_feast.sandbox.controllers.job import JobController
 from airflow_provider_feast.sandbox.controllers.namespace import NamespaceController
+from airflow_provider_feast.sandbox.controllers.quota import QuotaController
 from airflow_provider_feast.sandbox.deletion import DeleteOptions, delete
 from airflow_provider_feast.sandbox.faults import Faults
 from airflow_provider_feast.sandbox.images import Image, Images
@@ -32,6 +33,7 @@ from airflow_provider_feast.sandbox.store import Store
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _STARTS_AT_ONCE = 16
+_POD_TOKEN_SECONDS = 365 * 24 * 3600.0  # as long as a pod may live: the file is not renewed
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Settings:
         directory: where pods, volumes and logs live.
         images: image names (or patterns) and what they are here.
         time_scale: factor of all back-off delays; 1.0 is a cluster's.
-        isolated: real mount paths by namespaces of the kernel; `None` where the kernel lets us.
+        isolated: real mount paths by namespaces of the kernel; `None`: see `isolation.wanted`.
     """
 
     directory: Path
@@ -57,7 +59,7 @@ class Cluster:
     def __init__(self, settings: Settings, host: str, port: int) -> None:
         self.settings = settings
         self.address = f"{host}:{port}"
-        self.isolated = isolation.available() if settings.isolated is None else settings.isolated
+        self.isolated = isolation.wanted() if settings.isolated is None else settings.isolated
         self.token = secrets.token_urlsafe(24)
         self.store = Store()
         self.registry = Registry()
@@ -68,6 +70,7 @@ class Cluster:
         self.images = Images(settings.images)
         settings.directory.mkdir(parents=True, exist_ok=True)
         self.audit = Audit(settings.directory / "audit.jsonl")
+        self.store.listen(self.audit.record)  # before those that write in turn
         backoff = Backoff(settings.time_scale)
         events = Recorder(self.api, "kubelet", NODE)
         self.scheduler = Scheduler(self.api)
@@ -88,6 +91,7 @@ class Cluster:
         self.kubelet = Kubelet(NodeServices(self.api, shared, events, backoff, runtime))
         self._collector = GarbageCollector(self.api)
         self._namespaces = NamespaceController(self.api)
+        self._quotas = QuotaController(self.api)
         self._jobs = JobController(self.api, backoff)
         self._custom = CustomResources(self.api)
         self._seed()
@@ -104,14 +108,12 @@ class Cluster:
             "provisioner": "sandbox.feast.dev/directory",
         }
         self.api.admit(resources.STORAGECLASSES, "", standard)
-        for role in authz.CLUSTER_ROLES:
-            self.api.admit(resources.CLUSTERROLES, "", json.loads(json.dumps(role)))
-        binding: Obj = {
-            "metadata": {"name": "cluster-admin"},
-            "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"},
-            "subjects": [{"kind": "Group", "name": authz.ADMIN_GROUP}],
-        }
-        self.api.admit(resources.CLUSTERROLEBINDINGS, "", binding)
+        for name, value in validation.SYSTEM_PRIORITIES.items():
+            self.api.admit(resources.PRIORITYCLASSES, "", {"metadata": {"name": name}, "value": value})
+        for role in roles.cluster_roles():
+            self.api.admit(resources.CLUSTERROLES, "", role)
+        for binding in roles.cluster_role_bindings():
+            self.api.admit(resources.CLUSTERROLEBINDINGS, "", binding)
 
     def _node(self) -> Obj:
         found = {"apiVersion": "v1", "kind": "Node", **node()}
@@ -120,7 +122,8 @@ class Cluster:
 
     def _pod_token(self, pod: Obj) -> str:
         namespace, name = pod["metadata"]["namespace"], pod["spec"]["serviceAccountName"]
-        return self.tokens.issue(self.api.get(resources.SERVICEACCOUNTS, namespace, name))
+        account = self.api.get(resources.SERVICEACCOUNTS, namespace, name)
+        return self.tokens.issue(account, _POD_TOKEN_SECONDS)[0]
 
     def evict(self, namespace: str, name: str, why: tuple[str, str], grace: int | None) -> None:
         """Mark a pod as disrupted and delete it, as the eviction API does."""
@@ -149,6 +152,7 @@ class Cluster:
         """Stop the controllers, kill all pods."""
         for queue in (self._collector.queue, self._namespaces.queue, self._jobs.queue, self._jobs.orphans):
             queue.close()
+        self._quotas.queue.close()
         self.scheduler.queue.close()
         await self.kubelet.close()
         self.audit.close()

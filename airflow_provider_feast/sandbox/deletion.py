@@ -89,7 +89,9 @@ def _check(resource: Resource, obj: Obj, options: DeleteOptions) -> None:
                 f"the {what} in the precondition ({given}) does not match the {what} in record ({actual}). "
                 f"The object might have been {might}"
             )
-            raise status.conflict(resource.group, resource.plural, meta["name"], why)
+            raise status.conflict(
+                resource.group, resource.kind, meta["name"], why
+            )  # so the real one names it
 
 
 def default_policy(resource: Resource) -> str:
@@ -114,8 +116,12 @@ def _marked(api: Api, resource: Resource, before: Obj, options: DeleteOptions) -
         meta.pop("finalizers", None)
     grace = _grace(resource, before, options)
     first = not meta.get("deletionTimestamp")
-    if first or grace < (meta.get("deletionGracePeriodSeconds") or 0):
-        meta["deletionTimestamp"] = clock.stamp(clock.now() + timedelta(seconds=grace))
+    known = meta.get("deletionGracePeriodSeconds") or 0
+    if first or grace < known:
+        asked = (
+            clock.now() if first else clock.parse_stamp(meta["deletionTimestamp"]) - timedelta(seconds=known)
+        )
+        meta["deletionTimestamp"] = clock.stamp(asked + timedelta(seconds=grace))
         meta["deletionGracePeriodSeconds"] = grace
         if first and resource.has_generation:
             meta["generation"] = meta.get("generation", 0) + 1
@@ -139,7 +145,7 @@ def _grace(resource: Resource, pod: Obj, options: DeleteOptions) -> int:
     if not pod["spec"].get("nodeName") or pod["status"].get("phase") in {"Succeeded", "Failed"}:
         return 0
     if options.grace is not None:
-        return max(options.grace, 0)
+        return options.grace if options.grace >= 0 else 1
     return int(pod["spec"].get("terminationGracePeriodSeconds", 30))
 
 

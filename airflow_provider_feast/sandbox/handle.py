@@ -31,7 +31,8 @@ class Sandbox:
         directory: where pods, claims and logs live; a temporary directory by default, removed at the end.
         port: 0 takes a free one.
         time_scale: factor of back-off delays (1.0: as a cluster; tests want less).
-        isolation: real mount paths by kernel namespaces; `None` where the kernel lets us.
+        isolation: real mount paths by kernel namespaces; `None` where the kernel lets us, unless
+            FEAST_SANDBOX_ISOLATION is 0 or 1.
     """
 
     def __init__(

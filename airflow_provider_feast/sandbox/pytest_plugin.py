@@ -4,7 +4,6 @@
 is the running Python environment. Back-off delays are a twentieth of a cluster's.
 """
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +16,5 @@ TIME_SCALE = 0.05
 @pytest.fixture(scope="session")
 def feast_sandbox() -> Iterator[Sandbox]:
     """A running sandbox; tests keep apart by namespaces."""
-    isolation = {"0": False, "1": True}.get(os.environ.get("FEAST_SANDBOX_ISOLATION", ""))
-    with Sandbox(time_scale=TIME_SCALE, isolation=isolation) as sandbox:
+    with Sandbox(time_scale=TIME_SCALE) as sandbox:
         yield sandbox

@@ -51,3 +51,12 @@ def is_quantity(value: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+def write(name: str, amount: Decimal) -> str:
+    """An amount of a resource: bytes with the largest binary suffix that divides them, else thousandths if needed."""
+    if name.rpartition(".")[2] in {"memory", "storage", "ephemeral-storage"} and amount:
+        for suffix in ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki"):
+            if amount % _SUFFIX[suffix] == 0:
+                return f"{int(amount / _SUFFIX[suffix])}{suffix}"
+    return str(int(amount)) if amount == int(amount) else f"{int(amount * 1000)}m"

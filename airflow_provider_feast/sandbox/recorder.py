@@ -71,9 +71,9 @@ class Recorder:
             "message": message,
             "type": kind,
         }
-        return event | self._times()
+        return event | self._times(kind)
 
-    def _times(self) -> dict[str, Any]:
+    def _times(self, kind: str) -> dict[str, Any]:
         moment = clock.stamp()
         source = {"component": self._component}
         if self._host:
@@ -92,9 +92,9 @@ class Recorder:
 class SchedulerRecorder(Recorder):
     """The scheduler writes the newer form: `eventTime` and no count."""
 
-    def _times(self) -> dict[str, Any]:
+    def _times(self, kind: str) -> dict[str, Any]:
         return {
-            "action": "Binding",
+            "action": "Binding" if kind == "Normal" else "Scheduling",
             "source": {},
             "firstTimestamp": None,
             "lastTimestamp": None,

@@ -26,6 +26,7 @@ class Resource:
     singular: str = ""
     schema: Obj | None = field(default=None, hash=False, compare=False)
     custom: bool = False
+    columns: tuple[Obj, ...] = field(default=(), hash=False, compare=False)
 
     @property
     def api_version(self) -> str:
@@ -35,6 +36,16 @@ class Resource:
     def key(self) -> tuple[str, str]:
         """What the store files its objects under: the version does not matter there."""
         return (self.group, self.plural)
+
+    @property
+    def create_on_update(self) -> bool:
+        """Whether a PUT makes an object that is not there (AllowCreateOnUpdate of its strategy)."""
+        return self.key in {LEASES.key, EVENTS.key} or self.group == ROLES.group
+
+    @property
+    def unconditional_update(self) -> bool:
+        """Whether a PUT may leave out the resourceVersion (AllowUnconditionalUpdate of its strategy)."""
+        return not self.custom and self.key not in {LEASES.key, CRDS.key}
 
     @property
     def has_generation(self) -> bool:
@@ -56,6 +67,7 @@ NODES = Resource("", "v1", "nodes", "Node", False, ("no",), verbs=READ_ONLY, has
 JOBS = Resource("batch", "v1", "jobs", "Job", True, (), ("all",), has_status=True)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 STORAGECLASSES = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass", False, ("sc",))
+PRIORITYCLASSES = Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False, ("pc",))
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
 ROLEBINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 CLUSTERROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", False)
@@ -85,6 +97,7 @@ SELF_REVIEW = Resource(
     "authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", False, verbs=CREATE_ONLY
 )
 
+# In the order in which a real server lists its groups.
 BUILT_IN = (
     NAMESPACES,
     PODS,
@@ -95,16 +108,17 @@ BUILT_IN = (
     CLAIMS,
     QUOTAS,
     NODES,
+    SELF_REVIEW,
+    *ACCESS_REVIEWS,
     JOBS,
-    LEASES,
-    STORAGECLASSES,
     ROLES,
     ROLEBINDINGS,
     CLUSTERROLES,
     CLUSTERROLEBINDINGS,
+    STORAGECLASSES,
     CRDS,
-    *ACCESS_REVIEWS,
-    SELF_REVIEW,
+    PRIORITYCLASSES,
+    LEASES,
 )
 
 # Real API groups whose resources the sandbox does not serve: their paths answer 501, not 404.
@@ -123,7 +137,6 @@ UNSERVED_GROUPS = frozenset(
         "node.k8s.io",
         "policy",
         "resource.k8s.io",
-        "scheduling.k8s.io",
     }
 )
 UNSERVED_PLURALS = frozenset(

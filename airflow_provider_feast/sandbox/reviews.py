@@ -14,9 +14,9 @@ def answer(authorizer: Authorizer, user: User, resource: Resource, namespace: st
     spec = body.get("spec") or {}
     if kind == "SelfSubjectRulesReview":
         rules = [dict(rule) for rule in authorizer.rules(user, spec.get("namespace", ""))]
-        if user.is_admin:
-            rules = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
-        status: Obj = {"resourceRules": rules, "nonResourceRules": [], "incomplete": False}
+        paths = [rule for rule in rules if rule.get("nonResourceURLs")]
+        others = [rule for rule in rules if not rule.get("nonResourceURLs")]
+        status: Obj = {"resourceRules": others, "nonResourceRules": paths, "incomplete": False}
         return {**body, "metadata": body.get("metadata") or {}, "status": status}
     if kind in {"SubjectAccessReview", "LocalSubjectAccessReview"}:
         user = User(spec.get("user", ""), tuple(spec.get("groups") or ()))

@@ -131,9 +131,23 @@ def label_predicate(text: str) -> Predicate | None:
 
 
 def selector_matches(selector: ReadOnlyObj, labels: Mapping[str, str]) -> bool:
-    """Whether a `LabelSelector` object (matchLabels) selects these labels."""
+    """Whether a `LabelSelector` object selects these labels."""
     wanted = selector.get("matchLabels") or {}
-    return all(labels.get(key) == value for key, value in wanted.items())
+    return all(labels.get(key) == value for key, value in wanted.items()) and all(
+        expression_matches(rule, labels) for rule in selector.get("matchExpressions") or ()
+    )
+
+
+def expression_matches(rule: ReadOnlyObj, labels: Mapping[str, str]) -> bool:
+    """One of `matchExpressions`, of label selectors and of node selectors."""
+    key, values = rule["key"], list(rule.get("values") or ())
+    if rule["operator"] in {"Gt", "Lt"}:
+        if not labels.get(key, "").lstrip("-").isdigit():
+            return False
+        difference = int(labels[key]) - int(values[0])
+        return difference > 0 if rule["operator"] == "Gt" else difference < 0
+    operator = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}[rule["operator"]]
+    return Requirement(key, operator, frozenset(values)).matches(labels)
 
 
 _COMMON_FIELDS = ("metadata.name", "metadata.namespace")

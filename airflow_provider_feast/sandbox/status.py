@@ -22,8 +22,16 @@ class Cause:
 class ApiError(Exception):
     """A refusal that travels to the client as a `Status` with an HTTP code."""
 
-    def __init__(self, code: int, reason: str, message: str, details: Obj | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        message: str,
+        details: Obj | None = None,
+        metadata: Obj | None = None,
+    ) -> None:
         super().__init__(message)
+        self.metadata = metadata or {}
         self.code = code
         self.reason = reason
         self.message = message
@@ -33,7 +41,7 @@ class ApiError(Exception):
         status: Obj = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
@@ -123,6 +131,12 @@ def unsupported_media_type(got: str) -> ApiError:
         f" (got {got!r})"
     )
     return ApiError(415, "UnsupportedMediaType", message, {})
+
+
+def not_acceptable() -> ApiError:
+    """406: the sandbox answers in JSON only."""
+    message = "only the following media types are accepted: application/json, application/json;stream=watch"
+    return ApiError(406, "NotAcceptable", message, {})
 
 
 def not_implemented(what: str) -> ApiError:

@@ -43,6 +43,16 @@ class Change:
 Listener = Callable[[Change], None]
 
 
+def position(obj: ReadOnlyObj) -> str:
+    """Where an object stands in a list: by its key in etcd, so `a-b/x` comes before `a/x`."""
+    meta = obj["metadata"]
+    return "/".join(filter(None, (meta.get("namespace", ""), meta["name"])))
+
+
+def _ordered(found: dict[tuple[str, str], Obj], namespace: str) -> list[Obj]:
+    return [found[at] for at in sorted(found, key="/".join) if not namespace or at[0] == namespace]
+
+
 class Store:
     """Everything the API knows, in memory."""
 
@@ -76,9 +86,22 @@ class Store:
         return self._objects.get(key, {}).get((namespace, name))
 
     def objects(self, key: Key, namespace: str = "") -> list[Obj]:
-        """Objects of a resource by namespace and name, of one namespace or of all."""
-        found = self._objects.get(key, {})
-        return [found[at] for at in sorted(found) if not namespace or at[0] == namespace]
+        """Objects of a resource in the order of their keys, of one namespace or of all."""
+        return _ordered(self._objects.get(key, {}), namespace)
+
+    def objects_at(self, key: Key, version: int, namespace: str = "") -> list[Obj]:
+        """Objects as they were at an earlier version: what happened since is undone.
+
+        Raises:
+            ApiError: 410 when that version is too old to know.
+        """
+        found = dict(self._objects.get(key, {}))
+        for change in reversed(self.since(key, version)):
+            if change.before is None:
+                found.pop((change.namespace, change.name), None)
+            else:
+                found[(change.namespace, change.name)] = change.before
+        return _ordered(found, namespace)
 
     def by_uid(self, uid: str) -> Obj | None:
         at = self._uids.get(uid)

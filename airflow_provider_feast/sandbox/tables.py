@@ -1,147 +1,47 @@
-"""Tables: what `kubectl get` prints."""
+"""Tables: what `kubectl get` prints. Rows of built-in kinds are in `table_rows.py`."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_feast.sandbox import clock
+from airflow_provider_feast.sandbox import jsonpath
+from airflow_provider_feast.sandbox.ages import age
+from airflow_provider_feast.sandbox.resources import Resource
 from airflow_provider_feast.sandbox.shapes import Obj
+from airflow_provider_feast.sandbox.table_rows import KINDS, PLAIN, Row
 
-Row = Callable[[Obj], list[Any]]
-
-
-def age(moment: str | None) -> str:
-    if not moment:
-        return "<unknown>"
-    return duration(clock.now() - clock.parse_stamp(moment))
-
-
-def duration(delta: timedelta) -> str:
-    seconds = max(int(delta.total_seconds()), 0)
-    if seconds < 120:
-        return f"{seconds}s"
-    minutes, rest = divmod(seconds, 60)
-    if minutes < 10:
-        return f"{minutes}m{rest}s" if rest else f"{minutes}m"
-    if minutes < 180:
-        return f"{minutes}m"
-    hours = minutes // 60
-    return f"{hours}h" if hours < 48 else f"{hours // 24}d"
-
-
-def _age(obj: Obj) -> str:
-    return age(obj["metadata"].get("creationTimestamp"))
-
-
-def _pod(pod: Obj) -> list[Any]:
-    states = pod["status"].get("containerStatuses") or []
-    ready = f"{sum(s['ready'] for s in states)}/{len(pod['spec']['containers'])}"
-    restarts = sum(s["restartCount"] for s in states)
-    return [pod["metadata"]["name"], ready, pod_reason(pod), restarts, _age(pod)]
-
-
-def pod_reason(pod: Obj) -> str:
-    """The STATUS column of pods, as kubectl's printer computes it."""
-    status = pod["status"]
-    reason = status.get("reason") or status.get("phase", "Unknown")
-    if reason == "Succeeded":
-        reason = "Completed"
-    inits = status.get("initContainerStatuses") or []
-    for at, state in enumerate(inits):
-        ended = state["state"].get("terminated")
-        if ended and ended["exitCode"] == 0:
-            continue
-        waiting = state["state"].get("waiting") or {}
-        if ended:
-            return f"Init:{ended['reason']}"
-        if waiting.get("reason") not in {None, "PodInitializing"}:
-            return f"Init:{waiting['reason']}"
-        return f"Init:{at}/{len(inits)}"
-    for state in status.get("containerStatuses") or []:
-        inner = state["state"]
-        if "waiting" in inner or "terminated" in inner:
-            reason = (inner.get("waiting") or inner["terminated"])["reason"]
-    return "Terminating" if pod["metadata"].get("deletionTimestamp") else str(reason)
-
-
-def _job(job: Obj) -> list[Any]:
-    status, spec = job.get("status") or {}, job["spec"]
-    kinds = {c["type"] for c in status.get("conditions") or () if c["status"] == "True"}
-    state = next(
-        (
-            kind
-            for kind in ("Complete", "Failed", "Suspended", "FailureTarget", "SuccessCriteriaMet")
-            if kind in kinds
-        ),
-        "Running",
-    )
-    if job["metadata"].get("deletionTimestamp"):
-        state = "Terminating"
-    done = f"{status.get('succeeded', 0)}/{spec.get('completions') or 1}"
-    start, end = status.get("startTime"), status.get("completionTime")
-    took = ""
-    if start:
-        took = duration((clock.parse_stamp(end) if end else clock.now()) - clock.parse_stamp(start))
-    return [job["metadata"]["name"], state, done, took, _age(job)]
-
-
-def _event(event: Obj) -> list[Any]:
-    involved = event.get("involvedObject") or {}
-    seen = event.get("lastTimestamp") or event.get("eventTime")
-    about = f"{involved.get('kind', '').lower()}/{involved.get('name', '')}"
-    return [
-        age(seen),
-        event.get("type", ""),
-        event.get("reason", ""),
-        about,
-        event.get("message", "").strip(),
-    ]
-
-
-def _named(*getters: Callable[[Obj], Any]) -> Row:
-    return lambda obj: [obj["metadata"]["name"], *(get(obj) for get in getters), _age(obj)]
-
-
-_KINDS: dict[str, tuple[tuple[str, ...], Row]] = {
-    "Pod": (("Name", "Ready", "Status", "Restarts", "Age"), _pod),
-    "Job": (("Name", "Status", "Completions", "Duration", "Age"), _job),
-    "Event": (("Last Seen", "Type", "Reason", "Object", "Message"), _event),
-    "ConfigMap": (
-        ("Name", "Data", "Age"),
-        _named(lambda o: len(o.get("data") or {}) + len(o.get("binaryData") or {})),
-    ),
-    "Secret": (
-        ("Name", "Type", "Data", "Age"),
-        _named(lambda o: o.get("type", ""), lambda o: len(o.get("data") or {})),
-    ),
-    "Namespace": (("Name", "Status", "Age"), _named(lambda o: o["status"].get("phase", ""))),
-    "Node": (("Name", "Status", "Age"), _named(lambda o: "Ready")),
-    "Lease": (("Name", "Holder", "Age"), _named(lambda o: (o.get("spec") or {}).get("holderIdentity", ""))),
-    "PersistentVolumeClaim": (
-        ("Name", "Status", "Volume", "StorageClass", "Age"),
-        _named(
-            lambda o: (o.get("status") or {}).get("phase", ""),
-            lambda o: o["spec"].get("volumeName", ""),
-            lambda o: o["spec"].get("storageClassName", ""),
-        ),
-    ),
+_NAME = "Name"
+_ENDED = {
+    "Succeeded": "The pod has completed successfully.",
+    "Failed": "The pod failed.",
 }
-_PLAIN: tuple[tuple[str, ...], Row] = (("Name", "Age"), _named())
 
 
-def table(kind: str, objects: list[Obj], meta: Obj, *, include: str = "Metadata", header: bool = True) -> Obj:
-    """A `meta.k8s.io/v1` Table of objects of one kind."""
-    columns, row = _KINDS.get(kind, _PLAIN)
-    definitions = [
-        {
-            "name": name,
-            "type": "string",
-            "format": "name" if name == "Name" else "",
-            "description": name,
-            "priority": 0,
+@dataclass(frozen=True)
+class Column:
+    """One column; those of priority 1 are for `-o wide`."""
+
+    name: str
+    type: str = "string"
+    priority: int = 0
+    description: str = ""
+
+    @property
+    def definition(self) -> Obj:
+        return {
+            "name": self.name,
+            "type": self.type,
+            "format": "name" if self.name == _NAME else "",
+            "description": self.description or self.name,
+            "priority": self.priority,
         }
-        for name in columns
-    ]
+
+
+def table(
+    resource: Resource, objects: list[Obj], meta: Obj, *, include: str = "Metadata", header: bool = True
+) -> Obj:
+    """A `meta.k8s.io/v1` Table of objects of one kind."""
+    columns, row = _layout(resource)
     rows = []
     for obj in objects:
         partial = {
@@ -149,6 +49,49 @@ def table(kind: str, objects: list[Obj], meta: Obj, *, include: str = "Metadata"
             "apiVersion": "meta.k8s.io/v1",
             "metadata": obj["metadata"],
         }
-        rows.append({"cells": row(obj), "object": obj if include == "Object" else partial})
-    found: Obj = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta}
-    return found | {"columnDefinitions": definitions if header else None, "rows": rows}
+        found: Obj = {"cells": row(obj), "object": obj if include == "Object" else partial}
+        if resource.kind == "Pod" and obj["status"].get("phase") in _ENDED:
+            found["conditions"] = [_completed(obj["status"]["phase"])]
+        rows.append(found)
+    kind: Obj = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta}
+    definitions = [column.definition for column in columns] if header else None
+    return kind | {"columnDefinitions": definitions, "rows": rows}
+
+
+def _completed(phase: str) -> Obj:
+    return {"type": "Completed", "status": "True", "reason": phase, "message": _ENDED[phase]}
+
+
+def _layout(resource: Resource) -> tuple[list[Column], Row]:
+    if resource.columns:
+        return _custom(resource.columns)
+    names, row = KINDS.get(resource.kind, PLAIN) if not resource.custom else PLAIN
+    return [Column(name.removeprefix("+"), priority=int(name.startswith("+"))) for name in names], row
+
+
+def _custom(columns: tuple[Obj, ...]) -> tuple[list[Column], Row]:
+    """The `additionalPrinterColumns` of a custom resource."""
+    layout = [Column(_NAME)]
+    cells: list[Callable[[Obj], Any]] = [lambda obj: obj["metadata"]["name"]]
+    for given in columns:
+        kind = given["type"]
+        layout.append(Column(given["name"], kind, given.get("priority", 0), given.get("description", "")))
+        cells.append(_cell(given["jsonPath"], kind))
+    return layout, lambda obj: [cell(obj) for cell in cells]
+
+
+def _cell(path: str, kind: str) -> Callable[[Obj], Any]:
+    steps = jsonpath.parse(path) or []
+
+    def found(obj: Obj) -> Any:
+        value = jsonpath.find(steps, obj)
+        return value if kind != "date" or value is None else _date(value)
+
+    return found
+
+
+def _date(value: Any) -> str:
+    try:
+        return age(str(value))
+    except ValueError:
+        return "<invalid>"

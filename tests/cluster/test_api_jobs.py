@@ -1,9 +1,11 @@
 """What Jobs do on any Kubernetes."""
 
 import json
+import time
 
 import pytest
-from cluster_helpers import Jobs, true_conditions
+from cluster_helpers import PATIENCE, Jobs, true_conditions
+from kubernetes import watch
 from kubernetes.client import ApiException
 
 pytestmark = pytest.mark.cluster
@@ -70,14 +72,89 @@ def test_suspending_a_running_job_deletes_its_pod(jobs: Jobs) -> None:
 
 def test_a_finished_job_is_removed_after_its_time_to_live(jobs: Jobs) -> None:
     jobs.create(ttlSecondsAfterFinished=0)
-    from kubernetes import watch
-
     stream = watch.Watch().stream(jobs.cluster.batch.list_namespaced_job, jobs.namespace, timeout_seconds=60)
     assert any(
         event["type"] == "DELETED"
         for event in stream
         if (event["type"] != "DELETED") or stream.close() is None
     )
+
+
+def test_a_deadline_may_be_set_and_moved_while_a_job_runs(jobs: Jobs) -> None:
+    jobs.create("import time; time.sleep(300)", activeDeadlineSeconds=600)
+    jobs.pod_until(lambda pod: pod["status"]["phase"] == "Running")
+    body = {"spec": {"activeDeadlineSeconds": 1}}
+    jobs.cluster.batch.patch_namespaced_job("job", jobs.namespace, body)
+    assert true_conditions(jobs.finished())["Failed"]["reason"] == "DeadlineExceeded"
+
+
+def test_the_deadline_of_a_suspended_job_starts_when_it_is_resumed(jobs: Jobs) -> None:
+    jobs.create("import time; time.sleep(3)", suspend=True, activeDeadlineSeconds=60)
+    jobs.until(lambda job: "Suspended" in true_conditions(job))
+    resumed = {"spec": {"suspend": False, "activeDeadlineSeconds": 90}}
+    job = jobs.cluster.batch.patch_namespaced_job("job", jobs.namespace, resumed)
+    assert (job.spec.suspend, job.spec.active_deadline_seconds) == (False, 90)
+    assert "Complete" in true_conditions(jobs.finished())
+
+
+def test_a_time_to_live_may_be_set_when_a_job_is_over(jobs: Jobs) -> None:
+    start = jobs.run()["metadata"]["resourceVersion"]
+    body = {"spec": {"ttlSecondsAfterFinished": 0}}
+    jobs.cluster.batch.patch_namespaced_job("job", jobs.namespace, body)
+    events = watch.Watch().stream(
+        jobs.cluster.batch.list_namespaced_job,
+        jobs.namespace,
+        resource_version=start,
+        timeout_seconds=PATIENCE,
+    )
+    assert next(event for event in events if event["type"] == "DELETED")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"completionMode": "Indexed"}, "spec.completionMode"),
+        ({"completions": 5}, "spec.completions"),
+        ({"backoffLimitPerIndex": 1}, "spec.backoffLimitPerIndex"),
+        ({"selector": {"matchLabels": {"a": "b"}}}, "spec.selector"),
+    ],
+)
+def test_what_a_job_is_cannot_change(jobs: Jobs, change: dict[str, object], field: str) -> None:
+    jobs.create(suspend=True)
+    with pytest.raises(ApiException) as refused:
+        jobs.cluster.batch.patch_namespaced_job("job", jobs.namespace, {"spec": change})
+    status = json.loads(refused.value.body)
+    assert (status["code"], status["reason"]) == (422, "Invalid")
+    assert f"{field}: " in status["message"]
+
+
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: None)
+print("deaf", flush=True)
+while True: time.sleep(60)
+"""
+
+
+def test_a_foreground_deletion_is_seen_until_the_pods_are_gone(jobs: Jobs) -> None:
+    made = jobs.create(DEAF, pod={"terminationGracePeriodSeconds": 3})
+    pod = jobs.pod_until(lambda pod: pod["status"]["phase"] == "Running")["metadata"]["name"]
+    log = jobs.cluster.core.read_namespaced_pod_log(pod, jobs.namespace, follow=True, _preload_content=False)
+    assert next(iter(log.stream())) == b"deaf\n"
+    uid = {"preconditions": {"uid": made.metadata.uid}, "propagationPolicy": "Foreground"}
+    jobs.cluster.batch.delete_namespaced_job("job", jobs.namespace, body=uid)
+    leaving = jobs.cluster.batch.read_namespaced_job("job", jobs.namespace)
+    assert leaving.metadata.finalizers == ["foregroundDeletion"]
+    assert leaving.metadata.deletion_timestamp is not None
+    assert [pod.metadata.name for pod in jobs.pods()]
+    events = watch.Watch().stream(
+        jobs.cluster.batch.list_namespaced_job,
+        jobs.namespace,
+        resource_version=leaving.metadata.resource_version,
+        timeout_seconds=PATIENCE,
+    )
+    assert next(event for event in events if event["type"] == "DELETED")
+    assert jobs.pods() == []
 
 
 def test_parallel_completions_are_all_reached(jobs: Jobs) -> None:
@@ -124,6 +201,45 @@ def test_a_failed_index_is_tried_again_before_the_next_one(jobs: Jobs) -> None:
     order = [pod.metadata.annotations[label] for pod in created]
     assert order.count("1") == 2
     assert order.index("2") == 3
+
+
+def test_a_failure_policy_can_give_up_one_index(jobs: Jobs) -> None:
+    on = {"containerName": "main", "operator": "In", "values": [1]}
+    rules = [{"action": "FailIndex", "onExitCodes": on}]
+    indexed = {"completionMode": "Indexed", "completions": 2, "parallelism": 1, "backoffLimitPerIndex": 5}
+    job = jobs.run(FAIL_INDEX_1, **indexed, backoffLimit=None, podFailurePolicy={"rules": rules})
+    assert true_conditions(job)["Failed"]["reason"] == "FailedIndexes"
+    assert (job["status"]["failedIndexes"], job["status"]["completedIndexes"]) == ("1", "0")
+    assert job["status"]["failed"] == 1
+
+
+def test_a_failure_policy_can_leave_failures_uncounted(jobs: Jobs) -> None:
+    """An ignored failure is made good by another pod, and neither the limit nor the status knows of it."""
+    on = {"containerName": "main", "operator": "In", "values": [7]}
+    rules = [{"action": "Ignore", "onExitCodes": on}]
+    jobs.create("raise SystemExit(7)", backoffLimit=0, podFailurePolicy={"rules": rules})
+    first = jobs.pod_until(lambda pod: pod["status"]["phase"] == "Failed")["metadata"]["name"]
+    jobs.pod_until(lambda pod: pod["metadata"]["name"] != first)
+    status = jobs.until(lambda job: True)["status"]
+    assert "failed" not in status
+    assert not set(true_conditions({"status": status})) & {"FailureTarget", "Failed"}
+
+
+def test_pods_are_replaced_later_each_time(jobs: Jobs) -> None:
+    jobs.create("raise SystemExit(1)", backoffLimit=2)
+    lister = jobs.cluster.core.list_namespaced_pod
+    made, failed = {}, {}
+    stream = watch.Watch().stream(lister, jobs.namespace, timeout_seconds=PATIENCE)
+    for event in stream:
+        name, now = event["object"].metadata.name, time.monotonic()
+        made.setdefault(name, now)
+        if event["object"].status.phase == "Failed":
+            failed.setdefault(name, now)
+        if len(failed) == 3:
+            stream.close()
+            break
+    first, second, third = sorted(made, key=lambda name: made[name])
+    assert made[third] - failed[second] > made[second] - failed[first]
 
 
 def test_a_failure_policy_can_fail_the_job_at_once(jobs: Jobs) -> None:
@@ -188,6 +304,16 @@ def test_the_server_fills_in_what_a_job_leaves_out(jobs: Jobs) -> None:
             {"container": {"resources": {"limits": {"memory": "12Gx"}}}},
             400,
             "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        ),
+        (
+            {"pod": {"nodeSelector": {"team": "a" * 80}}},
+            422,
+            f'spec.template.spec.nodeSelector: Invalid value: "{"a" * 80}": must be no more than 63 bytes',
+        ),
+        (
+            {"container": {"name": "Not_a_name"}},
+            422,
+            'spec.template.spec.containers[0].name: Invalid value: "Not_a_name": a lowercase RFC 1123 label',
         ),
         (
             {"backoffLimit": -1},

@@ -1,4 +1,4 @@
-"""Faults on demand, the audit log, and the ends of a sandbox."""
+"""Faults on demand, and the ends of a sandbox."""
 
 import asyncio
 import json
@@ -235,24 +235,6 @@ def test_an_image_can_fail_to_be_pulled_for_a_while(sandbox: Sandbox, clients: C
     clients.pod("unlucky", "Succeeded")
 
 
-def test_the_audit_log_says_who_did_what(sandbox: Sandbox, clients: Client) -> None:
-    clients.core.create_namespaced_config_map("default", {"metadata": {"name": "audited"}})
-    with pytest.raises(ApiException):
-        clients.core.read_namespaced_config_map("not-there", "default")
-    lines = [json.loads(line) for line in sandbox.audit_log.read_text().splitlines()]
-    short = [(x["verb"], x["resource"], x["namespace"], x["name"], x["user"], x["code"]) for x in lines]
-    assert ("create", "configmaps", "default", "", "sandbox-admin", 201) in short
-    assert ("get", "configmaps", "default", "not-there", "sandbox-admin", 404) in short
-
-
-@pytest.mark.parametrize("path", ["/api/v1/services", "/apis/apps/v1/deployments", "/apis/batch/v1/cronjobs"])
-def test_what_only_a_cluster_does_is_not_implemented(clients: Client, path: str) -> None:
-    with pytest.raises(ApiException) as refused:
-        clients.core.api_client.call_api(path, "GET", auth_settings=["BearerToken"])
-    assert refused.value.status == 501
-    assert "the sandbox does not implement" in json.loads(refused.value.body)["message"]
-
-
 def test_a_wrong_control_request_is_refused(sandbox: Sandbox) -> None:
     with pytest.raises(SandboxError, match="a fault is one of"):
         sandbox.fault("/x", kind="nonsense")
@@ -269,7 +251,7 @@ def test_mapped_paths_reach_a_program_in_every_way() -> None:
 
 
 @pytest.mark.isolation
-@pytest.mark.skipif(not isolation.available(), reason="the kernel permits no user and mount namespaces here")
+@pytest.mark.skipif(not isolation.wanted(), reason="containers are not isolated here")
 def test_isolated_paths_are_real_and_the_root_is_read_only() -> None:
     found = run_with_volumes(MAPPED_CODE, isolated=True)
     assert found == {
@@ -376,6 +358,23 @@ def test_a_command_runs_with_a_kubeconfig() -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "True\n"
+
+
+def test_a_sandbox_that_maps_paths_says_so_at_its_start() -> None:
+    command = [sys.executable, "-m", "airflow_provider_feast.sandbox"]
+    said = "Pods have no namespaces of the kernel"
+    ran = subprocess.run(
+        [*command, "run", "--no-isolation", "--", "true"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert said in ran.stderr
+    with subprocess.Popen([*command, "up", "--no-isolation"], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert any(said in line for line in server.stdout)
+        server.terminate()
 
 
 def test_a_wrong_image_option_says_what_to_write() -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -22,19 +24,50 @@ from airflow_provider_feast.sandbox import Sandbox
 from airflow_provider_feast.sandbox.pods import isolation
 
 IMAGE = "feast-sandbox:local"
-PERL = ["perl", "-Mbignum=bpi", "-wle", "print bpi(50)"]
+PERL = ["perl", "-Mbignum=bpi", "-wle", "print bpi(2000)"]
+# What the image of the example brings: a program that is called `perl` and prints so many digits of pi. The perl of
+# the machine that runs the tests may have no bignum, or one that cannot count so far.
+PERL_PROGRAM = """#!/usr/bin/env python3
+import re, sys
+*options, program = sys.argv[1:]
+assert options == ["-Mbignum=bpi", "-wle"], options
+digits = int(re.fullmatch(r"print bpi\\((\\d+)\\)", program)[1])
+unit = 10 ** (digits + 10)
+def arctan(n):  # of 1/n
+    total = term = unit // n
+    step, sign = 3, -1
+    while term:
+        term //= n * n
+        total += sign * (term // step)
+        step, sign = step + 2, -sign
+    return total
+pi = str(4 * (4 * arctan(5) - arctan(239)))
+print(f"{pi[0]}.{pi[1:digits]}")
+"""
 WRITE_XCOM = ["sh", "-c", "mkdir -p /airflow/xcom/;echo '[1,2,3,4]' > /airflow/xcom/return.json"]
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox that knows the images of the example DAGs; Airflow's default connection leads to it."""
-    images = dict.fromkeys(("perl:*", "ubuntu*", "alpine*", "quay.io/apache/bash"), "/usr,user=0")
-    with Sandbox({**images, IMAGE: "/usr"}, time_scale=0.1) as found:
+    images = dict.fromkeys(("ubuntu*", "alpine*", "quay.io/apache/bash"), "/usr,user=0")
+    perl = perl_runtime(tmp_path_factory.mktemp("perl"))
+    with Sandbox({**images, IMAGE: "/usr", "perl:*": f"{perl},user=0"}, time_scale=0.1) as found:
         extra = {"kube_config_path": str(found.kubeconfig), "namespace": "default"}
         connection = json.dumps({"conn_type": "kubernetes", "extra": extra})
         with mock.patch.dict("os.environ", {"AIRFLOW_CONN_KUBERNETES_DEFAULT": connection}):
             yield found
+
+
+def perl_runtime(prefix: Path) -> Path:
+    """A directory that an image can be mapped to, with the program of the example."""
+    prefix.chmod(0o755)
+    programs = prefix / "bin"
+    programs.mkdir()
+    (programs / "python3").symlink_to(sys.executable)
+    (programs / "perl").write_text(PERL_PROGRAM)
+    (programs / "perl").chmod(0o755)
+    return prefix
 
 
 @pytest.fixture
@@ -97,12 +130,22 @@ def test_a_job_operator_fails_as_its_job_does(sandbox: Sandbox) -> None:
         execute(operator)
 
 
+def printed(api: client.ApiClient, job: str) -> str:
+    """What a Job's pod wrote, to its end."""
+    core = client.CoreV1Api(api)
+    (pod,) = core.list_namespaced_pod("default", label_selector=f"job-name={job}").items
+    answer = core.read_namespaced_pod_log(pod.metadata.name, "default", follow=True, _preload_content=False)
+    return b"".join(answer.stream()).decode()
+
+
 def test_the_example_job_runs_and_is_patched_and_deleted(sandbox: Sandbox, api: client.ApiClient) -> None:
     job = KubernetesJobOperator(
         task_id="job-task", namespace="default", image="perl:5.34.0", cmds=PERL, name="test-pi"
     )
     execute(job)
     name = job.job.metadata.name
+    pi = printed(api, name)
+    assert (pi[:10], len(pi.strip())) == ("3.14159265", len("3.") + 1999)
     update = KubernetesPatchJobOperator(
         task_id="update-job-task", namespace="default", name=name, body={"spec": {"suspend": False}}
     )
@@ -150,12 +193,60 @@ def surroundings(api: client.ApiClient) -> Iterator[None]:
     core.create_namespaced_persistent_volume_claim(
         "default", {"metadata": {"name": "test-volume"}, "spec": claim}
     )
+    classes = client.SchedulingV1Api(api)
+    classes.create_priority_class({"metadata": {"name": "medium"}, "value": 1000})
     yield
+    classes.delete_priority_class("medium")
     for name in ("airflow-secrets", "airflow-secrets-2"):
         core.delete_namespaced_secret(name, "default")
     for name in ("test-configmap-1", "test-configmap-2"):
         core.delete_namespaced_config_map(name, "default")
     core.delete_namespaced_persistent_volume_claim("test-volume", "default")
+
+
+PREFERRED = k8s.V1NodeAffinity(
+    preferred_during_scheduling_ignored_during_execution=[
+        k8s.V1PreferredSchedulingTerm(
+            weight=1,
+            preference=k8s.V1NodeSelectorTerm(
+                match_expressions=[
+                    k8s.V1NodeSelectorRequirement(key="disktype", operator="In", values=["ssd"])
+                ]
+            ),
+        )
+    ]
+)
+# As the example DAG writes it: a weighted term, where the API wants a plain one.
+WEIGHTED = k8s.V1PodAffinity(
+    required_during_scheduling_ignored_during_execution=[
+        k8s.V1WeightedPodAffinityTerm(
+            weight=1,
+            pod_affinity_term=k8s.V1PodAffinityTerm(
+                label_selector=k8s.V1LabelSelector(
+                    match_expressions=[
+                        k8s.V1LabelSelectorRequirement(key="security", operator="In", values="S1")
+                    ]
+                ),
+                topology_key="failure-domain.beta.kubernetes.io/zone",
+            ),
+        )
+    ]
+)
+
+
+def test_the_affinity_of_the_example_is_refused_as_by_a_cluster(sandbox: Sandbox) -> None:
+    operator = KubernetesPodOperator(
+        task_id="affine",
+        namespace="default",
+        image="ubuntu:16.04",
+        cmds=["bash", "-cx"],
+        name="airflow-test-pod",
+        affinity=k8s.V1Affinity(node_affinity=PREFERRED, pod_affinity=WEIGHTED),
+    )
+    with pytest.raises(client.ApiException) as refused:
+        execute(operator)
+    assert refused.value.status == 422
+    assert "[0].topologyKey: Required value: can not be empty" in json.loads(refused.value.body)["message"]
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -195,7 +286,9 @@ def test_the_example_pod_with_everything_runs(
         name="airflow-test-pod",
         task_id=f"task-{deferrable}".lower(),
         on_finish_action="delete_pod",
+        affinity=k8s.V1Affinity(node_affinity=PREFERRED),
         hostnetwork=False,
+        priority_class_name="medium",
         tolerations=[k8s.V1Toleration(key="key", operator="Equal", value="value")],
         init_containers=[first],
         deferrable=deferrable,
@@ -226,7 +319,7 @@ def test_the_example_pod_of_a_private_image_runs(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.isolation
-@pytest.mark.skipif(not isolation.available(), reason="the kernel permits no user and mount namespaces here")
+@pytest.mark.skipif(not isolation.wanted(), reason="containers are not isolated here")
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_the_example_pod_returns_a_value(sandbox: Sandbox, deferrable: bool) -> None:
     operator = KubernetesPodOperator(

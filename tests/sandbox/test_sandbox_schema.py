@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_feast.sandbox import patch, quantity, selectors
+from airflow_provider_feast.sandbox import ages, jsonpath, patch, quantity, selectors
 from airflow_provider_feast.sandbox.admission import schema
 from airflow_provider_feast.sandbox.controllers import indexes
 
@@ -152,3 +153,45 @@ def test_a_selector_of_objects_needs_all_labels() -> None:
     selector = {"matchLabels": {"a": "1", "b": "2"}}
     assert selectors.selector_matches(selector, {"a": "1", "b": "2", "c": "3"})
     assert not selectors.selector_matches(selector, {"a": "1"})
+
+
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [
+        (timedelta(seconds=119), "119s"),
+        (timedelta(minutes=2), "2m"),
+        (timedelta(minutes=9, seconds=59), "9m59s"),
+        (timedelta(minutes=179), "179m"),
+        (timedelta(hours=3), "3h"),
+        (timedelta(hours=7, minutes=30), "7h30m"),
+        (timedelta(hours=47), "47h"),
+        (timedelta(days=7, hours=23), "7d23h"),
+        (timedelta(days=729), "729d"),
+        (timedelta(days=731), "2y1d"),
+    ],
+)
+def test_ages_are_written_as_kubectl_does(length: timedelta, text: str) -> None:
+    assert ages.duration(length) == text
+
+
+STORE = {"metadata": {"labels": {"a.b": "x"}}, "items": [{"n": "1", "v": "one"}, {"n": "2", "v": "two"}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (".metadata.labels.a\\.b", "x"),
+        (".items[1].v", "two"),
+        ('.items[?(@.n=="1")].v', "one"),
+        (".items[5].v", None),
+        (".absent.v", None),
+        (".items.v", None),
+    ],
+)
+def test_printer_columns_follow_their_path(path: str, value: Any) -> None:
+    assert jsonpath.find(jsonpath.parse(path) or [], STORE) == value
+
+
+@pytest.mark.parametrize("path", ["", "spec", ".items[*].v", "{.spec}"])
+def test_a_path_that_is_not_known_is_not_guessed(path: str) -> None:
+    assert jsonpath.parse(path) is None

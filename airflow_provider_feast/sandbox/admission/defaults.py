@@ -104,6 +104,9 @@ def _container(container: Obj) -> None:
             }
             for key, value in defaults.items():
                 set_default(container[probe], key, value)
+            if container[probe].get("httpGet") is not None:
+                set_default(container[probe]["httpGet"], "scheme", "HTTP")
+                set_default(container[probe]["httpGet"], "path", "/")
 
 
 def _volume(volume: Obj) -> None:
@@ -199,6 +202,11 @@ def _storage_class(storage: Obj) -> None:
     set_default(storage, "volumeBindingMode", "Immediate")
 
 
+def _priority_class(found: Obj) -> None:
+    set_default(found, "preemptionPolicy", "PreemptLowerPriority")
+    set_default(found, "value", 0)
+
+
 def _binding(binding: Obj) -> None:
     set_default(binding["roleRef"], "apiGroup", "rbac.authorization.k8s.io")
     for subject in binding.get("subjects") or ():
@@ -213,6 +221,7 @@ _BY_KIND: dict[str, Callable[[Obj], None]] = {
     "PersistentVolumeClaim": _claim,
     "Event": _event,
     "StorageClass": _storage_class,
+    "PriorityClass": _priority_class,
     "RoleBinding": _binding,
     "ClusterRoleBinding": _binding,
     "Namespace": _namespace,

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from airflow_provider_feast.sandbox import quantity, resources, status
-from airflow_provider_feast.sandbox.admission import defaults, podsecurity
+from airflow_provider_feast.sandbox import resources, status
+from airflow_provider_feast.sandbox.admission import defaults, podsecurity, quota
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.store import Store
 
@@ -29,6 +29,10 @@ class Admission:
                 f'serviceaccount "{account}" not found'
             )
             raise status.forbidden("", "pods", meta.get("name") or meta.get("generateName", ""), why)
+        self._priority(meta, spec)
+        if spec.get("runtimeClassName"):
+            why = f'pod rejected: RuntimeClass "{spec["runtimeClassName"]}" not found'
+            raise status.forbidden("", "pods", meta.get("name") or meta.get("generateName", ""), why)
         automount = spec.get("automountServiceAccountToken")
         if automount is None:
             automount = found.get("automountServiceAccountToken")
@@ -36,8 +40,42 @@ class Admission:
         if not spec.get("imagePullSecrets") and found.get("imagePullSecrets"):
             spec["imagePullSecrets"] = found["imagePullSecrets"]
 
+    def _priority(self, meta: Obj, spec: Obj) -> None:
+        """The plugin Priority: from the name of a class to its number."""
+        name = spec.get("priorityClassName") or ""
+        found = self._priority_class(name)
+        subject = meta.get("name") or meta.get("generateName", "")
+        if name and found is None:
+            raise status.forbidden("", "pods", subject, f"no PriorityClass with name {name} was found")
+        value = found["value"] if found else 0
+        if spec.get("priority") not in {None, value}:
+            why = (
+                f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; priority "
+                f"admission controller computed {value} from the given PriorityClass name"
+            )
+            raise status.forbidden("", "pods", subject, why)
+        if found:
+            spec["priorityClassName"], spec["priority"] = found["metadata"]["name"], value
+            defaults.set_default(spec, "preemptionPolicy", found["preemptionPolicy"])
+
+    def _priority_class(self, name: str) -> Obj | None:
+        """The class of this name; without a name, the default of the cluster if there is one."""
+        if name:
+            return self.store.get(resources.PRIORITYCLASSES.key, "", name)
+        classes = self.store.objects(resources.PRIORITYCLASSES.key)
+        return max(
+            (found for found in classes if found.get("globalDefault")),
+            key=lambda c: int(c["value"]),
+            default=None,
+        )
+
     def after_name(self, resource: resources.Resource, obj: Obj) -> list[str]:
         """Plugins that look at the whole object; returns warnings."""
+        warnings = self._pod_security(resource, obj)
+        quota.check(self.store, resource, obj)
+        return warnings
+
+    def _pod_security(self, resource: resources.Resource, obj: Obj) -> list[str]:
         if resource not in (resources.PODS, resources.JOBS):
             return []
         meta = obj["metadata"]
@@ -47,26 +85,8 @@ class Admission:
             return [f"would violate {found}"] if found else []
         if found := podsecurity.violations(namespace, obj["spec"], "enforce"):
             raise status.forbidden("", "pods", meta["name"], f"violates {found}")
-        self._quota(meta["namespace"], meta["name"])
         warned = podsecurity.violations(namespace, obj["spec"], "warn")
         return [f"would violate {warned}"] if warned else []
-
-    def _quota(self, namespace: str, name: str) -> None:
-        """Only counts of pods are enforced (`pods`, `count/pods`)."""
-        running = [
-            pod
-            for pod in self.store.objects(resources.PODS.key, namespace)
-            if pod["status"].get("phase") not in {"Succeeded", "Failed"}
-        ]
-        for quota in self.store.objects(resources.QUOTAS.key, namespace):
-            hard = quota["spec"].get("hard") or {}
-            for key, used in (("pods", len(running)), ("count/pods", len(running))):
-                if key in hard and used + 1 > quantity.parse(hard[key]):
-                    why = (
-                        f"exceeded quota: {quota['metadata']['name']}, requested: {key}=1, "
-                        f"used: {key}={used}, limited: {key}={hard[key]}"
-                    )
-                    raise status.forbidden("", "pods", name, why)
 
 
 def pod_status(spec: Obj) -> Obj:

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from airflow_provider_feast.sandbox import quantity
-from airflow_provider_feast.sandbox.admission import names
+from airflow_provider_feast.sandbox.admission import affinity, names
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.status import (
     Cause,
     duplicate,
+    forbidden_field,
     missing_reference,
     required,
     unsupported,
@@ -16,6 +17,7 @@ from airflow_provider_feast.sandbox.status import (
 )
 
 _RESTART_POLICIES = ["Always", "OnFailure", "Never"]
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _PULL_POLICIES = ["Always", "IfNotPresent", "Never"]
 _MESSAGE_POLICIES = ["FallbackToLogsOnError", "File"]
 
@@ -40,6 +42,7 @@ def spec(field: str, found: Obj) -> Iterator[Cause]:
     if grace is not None and grace < 0:
         yield wrong(f"{field}.terminationGracePeriodSeconds", grace, "must be greater than or equal to 0")
     yield from names.labels(f"{field}.nodeSelector", found.get("nodeSelector"))
+    yield from affinity.placement(field, found)
 
 
 def _volume(field: str, volume: Obj, seen: set[str]) -> Iterator[Cause]:
@@ -99,9 +102,27 @@ def _container(field: str, container: Obj, volumes: set[str], seen: set[str]) ->
     if container["terminationMessagePolicy"] not in _MESSAGE_POLICIES:
         policy = container["terminationMessagePolicy"]
         yield unsupported(f"{field}.terminationMessagePolicy", policy, _MESSAGE_POLICIES)
+    for kind in _PROBES:
+        if container.get(kind) is not None:
+            yield from _probe(f"{field}.{kind}", kind, container[kind])
     yield from _environment(field, container)
     yield from _mounts(field, container, volumes)
     yield from _resources(f"{field}.resources", container["resources"])
+
+
+def _probe(field: str, kind: str, probe: Obj) -> Iterator[Cause]:
+    if ".initContainers[" in field:
+        why = "may not be set for init containers without restartPolicy=Always"
+        yield forbidden_field(field, why)
+    handlers = [key for key in ("exec", "httpGet", "tcpSocket", "grpc") if probe.get(key) is not None]
+    if not handlers:
+        yield required(field, "must specify a handler type")
+    for extra in handlers[1:]:
+        yield forbidden_field(f"{field}.{extra}", "may not specify more than 1 handler type")
+    if probe.get("exec") is not None and not probe["exec"].get("command"):
+        yield required(f"{field}.exec.command")
+    if kind != "readinessProbe" and probe["successThreshold"] != 1:
+        yield wrong(f"{field}.successThreshold", probe["successThreshold"], "must be 1")
 
 
 def _environment(field: str, container: Obj) -> Iterator[Cause]:

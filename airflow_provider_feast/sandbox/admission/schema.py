@@ -7,16 +7,33 @@ decoder (`unknown field "spec.x"`), which a JSON Schema validator does not know,
 import importlib.util
 import json
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_feast.sandbox import quantity
+from airflow_provider_feast.sandbox import clock, quantity
 from airflow_provider_feast.sandbox.shapes import Obj, ReadOnlyObj
 
 NEWEST_MINOR = 36
 _REF = re.compile(r"\$defs/(.+)$")
+_ZONE = r"(Z|[+-]\d\d:\d\d)"
+_SECONDS = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
+# Layout of Go, what it reads, and how the server writes it. Go reads a fraction of any length into a `Time`.
+_LAYOUTS: dict[str, tuple[str, re.Pattern[str], Callable[[datetime], str]]] = {
+    "Time": ("2006-01-02T15:04:05Z07:00", re.compile(rf"{_SECONDS}(\.\d+)?{_ZONE}"), clock.stamp),
+    "MicroTime": (
+        "2006-01-02T15:04:05.000000Z07:00",
+        re.compile(rf"{_SECONDS}\.\d{{6}}{_ZONE}"),
+        clock.micro_stamp,
+    ),
+}
+_PLAIN = frozenset(
+    {"Quantity", "IntOrString", "FieldsV1", "JSON", "JSONSchemaPropsOrBool", "JSONSchemaPropsOrArray"}
+)
 _JSON_NAMES = {bool: "bool", str: "string", int: "number", float: "number", list: "array", dict: "object"}
 
 
@@ -93,18 +110,37 @@ class _Walk:
             return None
         schema = definitions()[name]
         short = name.rsplit(".", 1)[1]
-        if short == "Quantity":
-            if not quantity.is_quantity(value):
-                self._wrong(f"quantities must match the regular expression '{quantity.PATTERN}'")
-            return value
-        if short in {"IntOrString", "FieldsV1", "JSON", "JSONSchemaPropsOrBool", "JSONSchemaPropsOrArray"}:
-            return value
+        if short in _LAYOUTS or short in _PLAIN:
+            return self._plain(short, value)
         if "properties" not in schema:
             return self.value(schema, value, path, owner)
         if not isinstance(value, dict):
             self._unmarshal(value, path, owner, f"v1.{short}")
             return value
         return self._struct(schema, value, path, short)
+
+    def _plain(self, kind: str, value: Any) -> Any:
+        """A value that is no struct: a time, a quantity, or anything."""
+        if kind in _LAYOUTS:
+            return self._moment(kind, value)
+        if kind == "Quantity" and not quantity.is_quantity(value):
+            self._wrong(f"quantities must match the regular expression '{quantity.PATTERN}'")
+        return value
+
+    def _moment(self, kind: str, value: Any) -> Any:
+        """A time, in UTC as the server writes it."""
+        layout, pattern, write = _LAYOUTS[kind]
+        if not isinstance(value, str):
+            self._wrong(f"json: cannot unmarshal {_JSON_NAMES[type(value)]} into Go value of type string")
+            return value
+        if pattern.fullmatch(value):
+            with suppress(ValueError):
+                return write(clock.parse_stamp(value))
+        seconds = re.match(_SECONDS, value)
+        rest, expected = (value[seconds.end() :], layout[19:]) if seconds else (value, "2006")
+        expected = ".000000" if expected.startswith(".") else expected
+        self._wrong(f'parsing time "{value}" as "{layout}": cannot parse "{rest}" as "{expected}"')
+        return value
 
     def _struct(self, schema: ReadOnlyObj, value: Obj, path: str, name: str) -> Obj:
         known = schema["properties"]

@@ -5,12 +5,20 @@ import binascii
 from collections.abc import Iterator
 
 from airflow_provider_feast.sandbox import quantity
-from airflow_provider_feast.sandbox.admission import jobs, names, pods
+from airflow_provider_feast.sandbox.admission import jobs, names, pods, rbac
 from airflow_provider_feast.sandbox.resources import Resource
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.status import Cause, forbidden_field, required, wrong
 
+_HIGHEST_PRIORITY = 1_000_000_000
+SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _DATA_LIMIT = 1024 * 1024
+_SECRET_KEYS = {
+    "kubernetes.io/dockercfg": (".dockercfg",),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+}
 _LABEL_NAMED = frozenset({"Namespace"})
 _PATH_NAMED = frozenset({"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"})
 
@@ -24,6 +32,13 @@ def create(resource: Resource, obj: Obj) -> list[Cause]:
         "ConfigMap": _config_map,
         "Secret": _secret,
         "PersistentVolumeClaim": _claim,
+        "Lease": _lease,
+        "PriorityClass": _priority_class,
+        "Event": _event,
+        "Role": rbac.role,
+        "ClusterRole": rbac.cluster_role,
+        "RoleBinding": rbac.binding,
+        "ClusterRoleBinding": rbac.binding,
     }.get(resource.kind)
     if check is not None and not resource.custom:
         found += check(obj)
@@ -46,8 +61,12 @@ def update(resource: Resource, before: Obj, after: Obj) -> list[Cause]:
     elif resource.kind in {"ConfigMap", "Secret"}:
         found += _immutable_data(resource.kind, before, after)
         found += _config_map(after) if resource.kind == "ConfigMap" else _secret(after)
-    elif resource.kind in {"RoleBinding", "ClusterRoleBinding"} and before["roleRef"] != after["roleRef"]:
-        found.append(wrong("roleRef", after["roleRef"], "cannot change roleRef"))
+    elif resource.kind == "PriorityClass" and before["value"] != after["value"]:
+        found.append(forbidden_field("value", "may not be changed in an update."))
+    elif resource.kind == "Lease":
+        found += _lease(after)
+    elif resource.group == rbac.GROUP:
+        found += rbac.update(before, after)
     return found
 
 
@@ -90,6 +109,9 @@ def _config_map(obj: Obj) -> Iterator[Cause]:
 
 
 def _secret(obj: Obj) -> Iterator[Cause]:
+    for key in _SECRET_KEYS.get(obj.get("type", ""), ()):
+        if key not in (obj.get("data") or {}):
+            yield required(f"data[{key}]")
     size = 0
     for key, value in (obj.get("data") or {}).items():
         yield from names.config_key(f"data[{key}]", key)
@@ -99,6 +121,35 @@ def _secret(obj: Obj) -> Iterator[Cause]:
             yield wrong(f"data[{key}]", "<redacted>", "must be base64")
     if size > _DATA_LIMIT:
         yield Cause("FieldValueTooLong", f"Too long: may not be more than {_DATA_LIMIT} bytes", "data")
+
+
+def _event(event: Obj) -> Iterator[Cause]:
+    """An Event of something that has no namespace is kept in `default`."""
+    involved = event["involvedObject"].get("namespace") or ""
+    if event["metadata"].get("namespace") not in ({involved} if involved else {"", "default"}):
+        yield wrong("involvedObject.namespace", involved, "does not match event.namespace")
+
+
+def _priority_class(found: Obj) -> Iterator[Cause]:
+    name, value = found["metadata"].get("name", ""), found["value"]
+    if name.startswith("system-"):
+        if SYSTEM_PRIORITIES.get(name) != value:
+            why = "priority class names with 'system-' prefix are reserved for system use only"
+            yield forbidden_field("metadata.name", why)
+    elif value > _HIGHEST_PRIORITY:
+        why = f"maximum allowed value of a user defined priority is {_HIGHEST_PRIORITY}"
+        yield forbidden_field("value", why)
+
+
+def _lease(lease: Obj) -> Iterator[Cause]:
+    spec = lease.get("spec") or {}
+    seconds, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    if seconds is not None and seconds <= 0:
+        yield wrong("spec.leaseDurationSeconds", seconds, "must be greater than 0")
+    if transitions is not None and transitions < 0:
+        yield wrong("spec.leaseTransitions", transitions, "must be greater than or equal to 0")
+    if spec.get("preferredHolder") and not spec.get("strategy"):
+        yield forbidden_field("spec.preferredHolder", "may only be specified if `strategy` is defined")
 
 
 def _immutable_data(kind: str, before: Obj, after: Obj) -> Iterator[Cause]:

@@ -5,6 +5,7 @@ from typing import Any
 from airflow_provider_feast.sandbox import clock, resources, status
 from airflow_provider_feast.sandbox.admission.decode import IGNORE, STRICT
 from airflow_provider_feast.sandbox.api import Api, Options
+from airflow_provider_feast.sandbox.controllers import bounds
 from airflow_provider_feast.sandbox.resources import Resource
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.status import Cause
@@ -39,6 +40,7 @@ class CustomResources:
                 self._api.store.remove((spec["group"], names["plural"]), obj)
             self._api.registry.remove(spec["group"], names["plural"])
             return
+        self._api.registry.remove(spec["group"], names["plural"])
         for version in spec["versions"]:
             if version.get("served"):
                 self._api.registry.add(_resource(spec, version))
@@ -49,6 +51,8 @@ class CustomResources:
         """Prune, default and validate an object of a custom resource."""
         if resource == resources.CRDS:
             _check_definition(obj)
+            if _has_rules(obj):
+                options.warnings.append("the sandbox does not evaluate x-kubernetes-validations (CEL)")
         if not resource.custom or resource.schema is None:
             return
         unknown: list[str] = []
@@ -95,8 +99,9 @@ class _Check:
         elif kind == "array":
             for at, item in enumerate(value):
                 self.value(schema.get("items") or {}, item, f"{path}[{at}]")
-        elif schema.get("enum") and value not in schema["enum"]:
-            self._causes.append(status.unsupported(path, value, schema["enum"]))
+            self._causes += bounds.of_list(schema, value, path)
+        else:
+            self._causes += bounds.of_scalar(schema, value, path)
 
     def _object(self, schema: Obj, value: Obj, path: str) -> None:
         known = schema.get("properties")
@@ -131,6 +136,7 @@ def _resource(spec: Obj, version: Obj) -> Resource:
         singular=names.get("singular") or names["kind"].lower(),
         schema=(version.get("schema") or {}).get("openAPIV3Schema"),
         custom=True,
+        columns=tuple(version.get("additionalPrinterColumns") or ()),
     )
 
 
@@ -148,6 +154,12 @@ def _check_definition(crd: Obj) -> None:
         raise status.invalid(
             "apiextensions.k8s.io", "CustomResourceDefinition", crd["metadata"].get("name", ""), causes
         )
+
+
+def _has_rules(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "x-kubernetes-validations" in value or any(map(_has_rules, value.values()))
+    return isinstance(value, list) and any(map(_has_rules, value))
 
 
 def _establish(crd: Obj) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from airflow_provider_feast.sandbox import actors
 from airflow_provider_feast.sandbox.api import Api
 from airflow_provider_feast.sandbox.controllers.queue import WorkQueue
 from airflow_provider_feast.sandbox.deletion import (
@@ -23,7 +24,7 @@ class GarbageCollector:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self.queue: WorkQueue[At] = WorkQueue(self._reconcile)
+        self.queue: WorkQueue[At] = WorkQueue(self._reconcile, actors.GARBAGE_COLLECTOR)
         api.store.listen(self._changed)
 
     def _changed(self, change: Change) -> None:

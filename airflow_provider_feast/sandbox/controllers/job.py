@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from airflow_provider_feast.sandbox import clock, resources, status
+from airflow_provider_feast.sandbox import actors, clock, resources, status
 from airflow_provider_feast.sandbox.api import Api
 from airflow_provider_feast.sandbox.clock import Backoff
 from airflow_provider_feast.sandbox.controllers import job_pods, job_round
@@ -29,8 +29,8 @@ class JobController:
         self._events = Recorder(api, "job-controller")
         self._failures: dict[str, dict[int, tuple[int, datetime]]] = {}
         self._refusals: dict[str, tuple[int, datetime]] = {}
-        self.queue: WorkQueue[At] = WorkQueue(self._reconcile)
-        self.orphans: WorkQueue[At] = WorkQueue(self._release_orphan)
+        self.queue: WorkQueue[At] = WorkQueue(self._reconcile, actors.JOB_CONTROLLER)
+        self.orphans: WorkQueue[At] = WorkQueue(self._release_orphan, actors.JOB_CONTROLLER)
         api.store.listen(self._changed)
 
     def _changed(self, change: Change) -> None:

@@ -59,6 +59,7 @@ class Round:
     completed: set[int] = field(default_factory=set)
     failed_indexes: set[int] = field(default_factory=set)
     policy_failure: str = ""
+    counted_failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.status = clone(self.job.get("status") or {})
@@ -104,6 +105,7 @@ class Round:
         if verdict.action == failure_policy.IGNORE:
             return
         self.failed += 1
+        self.counted_failures.append(pod["metadata"]["uid"])
         if verdict.action == failure_policy.FAIL_JOB:
             self.policy_failure = self.policy_failure or verdict.message
         if self.indexed and self.per_index is not None:
@@ -190,20 +192,21 @@ class Round:
         status["terminating"] = len(pods.terminating)
         status["uncountedTerminatedPods"] = {} if counted else self._uncounted()
         if counted:
-            _set_or_drop(status, "succeeded", self.succeeded)
             _set_or_drop(status, "failed", self.failed)
-            if self.indexed:
-                _set_or_drop(status, "completedIndexes", indexes.write(self.completed))
-            if self.per_index is not None:
-                status["failedIndexes"] = indexes.write(self.failed_indexes)
+        if counted or self.indexed:  # an index says by itself that it was counted
+            _set_or_drop(status, "succeeded", self.succeeded)
+        if self.indexed:
+            _set_or_drop(status, "completedIndexes", indexes.write(self.completed))
+        if self.per_index is not None:
+            status["failedIndexes"] = indexes.write(self.failed_indexes)
         return status
 
     def _uncounted(self) -> Obj:
         found: Obj = {}
-        if self.pods.fresh_succeeded:
+        if self.pods.fresh_succeeded and not self.indexed:
             found["succeeded"] = [pod["metadata"]["uid"] for pod in self.pods.fresh_succeeded]
-        if self.pods.fresh_failed:
-            found["failed"] = [pod["metadata"]["uid"] for pod in self.pods.fresh_failed]
+        if self.counted_failures:
+            found["failed"] = list(self.counted_failures)
         return found
 
 

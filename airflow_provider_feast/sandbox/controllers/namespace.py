@@ -1,6 +1,6 @@
 """Namespaces: what each new one holds, and how a deleted one is emptied. Claims are bound here too."""
 
-from airflow_provider_feast.sandbox import resources
+from airflow_provider_feast.sandbox import actors, resources
 from airflow_provider_feast.sandbox.api import Api
 from airflow_provider_feast.sandbox.controllers.queue import WorkQueue
 from airflow_provider_feast.sandbox.deletion import BACKGROUND, DeleteOptions, delete
@@ -16,7 +16,7 @@ class NamespaceController:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self.queue: WorkQueue[str] = WorkQueue(self._reconcile)
+        self.queue: WorkQueue[str] = WorkQueue(self._reconcile, actors.NAMESPACE_CONTROLLER)
         api.store.listen(self._changed)
 
     def _changed(self, change: Change) -> None:

@@ -5,16 +5,19 @@ import logging
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from airflow_provider_feast.sandbox import actors
+
 K = TypeVar("K", bound=Hashable)
 
 log = logging.getLogger(__name__)
 
 
 class WorkQueue(Generic[K]):
-    """Calls `reconcile(key)` soon, or after a delay; never polls."""
+    """Calls `reconcile(key)` soon, or after a delay, writing as `actor`; never polls."""
 
-    def __init__(self, reconcile: Callable[[K], None]) -> None:
+    def __init__(self, reconcile: Callable[[K], None], actor: str) -> None:
         self._reconcile = reconcile
+        self._actor = actor
         self._pending: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._closed = False
@@ -52,6 +55,7 @@ class WorkQueue(Generic[K]):
         self._pending.discard(key)
         if self._closed:
             return
+        actors.act_as(self._actor)
         try:
             self._reconcile(key)
         except Exception:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_feast.sandbox.clock import Backoff
 from airflow_provider_feast.sandbox.images import Image, Images
-from airflow_provider_feast.sandbox.pods import memory
+from airflow_provider_feast.sandbox.pods import memory, probes
+from airflow_provider_feast.sandbox.pods.enter import enter
 from airflow_provider_feast.sandbox.pods.env import ConfigError
 from airflow_provider_feast.sandbox.pods.logs import LogFile
-from airflow_provider_feast.sandbox.pods.process import Process, ProcessSpec, StartError
+from airflow_provider_feast.sandbox.pods.process import Command, Process, ProcessSpec, StartError
 from airflow_provider_feast.sandbox.recorder import Recorder
 from airflow_provider_feast.sandbox.shapes import Obj
 
@@ -50,7 +51,8 @@ class ContainerRun:
         self._container = container
         self._attempt = attempt
         self._process: Process | None = None
-        self.environment: dict[str, str] = {}
+        self._spec: ProcessSpec | None = None
+        self._image = Image()
         self.name: str = container["name"]
         kind = "initContainers" if self.name in worker.status.inits else "containers"
         self.field_path = f"spec.{kind}{{{self.name}}}"
@@ -70,7 +72,7 @@ class ContainerRun:
     async def run(self) -> int:
         image = await self._pull()
         spec = await self._configure(image)
-        self.environment = dict(spec.env)
+        self._spec, self._image = spec, image
         self._normal("Created", "Container created")
         path = self._worker.plan.log_file(self._container, self._attempt)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +88,8 @@ class ContainerRun:
             return 128
         self._normal("Started", "Container started")
         user = self._worker.plan.user(self._container, image)
-        self._worker.status.running(self._container, f"containerd://{uuid.uuid4().hex * 2}", user)
+        identity = f"containerd://{uuid.uuid4().hex * 2}"
+        self._worker.status.running(self._container, identity, user, probes.at_start(self._container))
         if self._worker.stopping:
             self.signal(signal.SIGTERM)
         return await self._finish(log)
@@ -100,12 +103,13 @@ class ContainerRun:
         if limit is not None:
             kill = partial(self._worker.oom, self.name)
             guard = asyncio.create_task(memory.enforce(process.pid, limit, kill))
+        prober = self._probe()
         try:
             code = await process.wait()
         finally:
             self._process = None
-            if guard is not None:
-                guard.cancel()
+            for task in filter(None, (guard, prober)):
+                task.cancel()
         reason = "Completed" if code == 0 else "Error"
         if self.name in self._worker.oom_killed:
             code, reason = 137, "OOMKilled"
@@ -115,6 +119,44 @@ class ContainerRun:
             ended["message"] = message
         self._worker.status.terminated(self._container, ended)
         return code
+
+    def _probe(self) -> asyncio.Task[None] | None:
+        if not probes.has_probes(self._container):
+            return None
+
+        def mark(started: bool, ready: bool) -> None:
+            self._worker.status.probed(self._container, started=started, ready=ready)
+
+        def unhealthy(kind: str, why: str) -> None:
+            self._warning("Unhealthy", f"{kind} probe failed: {why}")
+
+        answers = probes.Answers(self.enter, mark, unhealthy, self._fail_probe)
+        return asyncio.create_task(probes.watch(self._container, answers))
+
+    def _fail_probe(self, kind: str, grace: int | None) -> None:
+        """SIGTERM now, SIGKILL when the grace period is over; the pod's restart policy decides what comes next."""
+        spec, process = self._worker.pod["spec"], self._process
+        if process is None or self._worker.stopping:
+            return
+        again = "" if spec["restartPolicy"] == "Never" else ", will be restarted"
+        self._normal("Killing", f"Container {self.name} failed {kind} probe{again}")
+        process.signal(signal.SIGTERM)
+        seconds = spec["terminationGracePeriodSeconds"] if grace is None else grace
+
+        def kill() -> None:
+            if self._process is process:
+                process.signal(signal.SIGKILL)
+
+        asyncio.get_running_loop().call_later(seconds, kill)
+
+    def enter(self, command: list[str]) -> Command | None:
+        """A command of this machine that runs in the container; `None` when the container does not run."""
+        if self._process is None or self._spec is None:
+            return None
+        if self._worker.plan.node.isolated:
+            return enter(self._process.pid, self._spec, command)
+        rewritten = self._worker.plan.rewritten(self._container, self._image, command, dict(self._spec.env))
+        return Command(rewritten, self._spec.env, self._spec.cwd, tuple(command))
 
     def _message(self, code: int, log: LogFile) -> str:
         spec = self._worker.pod["spec"]

@@ -77,7 +77,7 @@ def _value_from(store: Store, pod: Obj, container: Obj, source: Obj) -> str | No
     if source.get("fieldRef"):
         return field_value(pod, source["fieldRef"]["fieldPath"])
     if source.get("resourceFieldRef"):
-        return _resource_value(container, source["resourceFieldRef"])
+        return resource_value(container, source["resourceFieldRef"])
     kind = "secret" if source.get("secretKeyRef") else "configmap"
     reference = source.get("secretKeyRef") or source.get("configMapKeyRef") or {}
     namespace = pod["metadata"]["namespace"]
@@ -120,7 +120,8 @@ def field_value(pod: Obj, path: str) -> str:
     return str(known[path])
 
 
-def _resource_value(container: Obj, reference: Obj) -> str:
+def resource_value(container: Obj, reference: Obj) -> str:
+    """A request or limit of a container, in units of the divisor."""
     kind, _, name = reference["resource"].partition(".")
     value = (container["resources"].get(kind) or {}).get(name, 0)
     divisor = quantity.parse(reference.get("divisor") or 1) or 1

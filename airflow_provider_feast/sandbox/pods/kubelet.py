@@ -4,7 +4,7 @@ import asyncio
 import logging
 import shutil
 
-from airflow_provider_feast.sandbox import resources, status
+from airflow_provider_feast.sandbox import actors, resources, status
 from airflow_provider_feast.sandbox.pods.logs import LogFile
 from airflow_provider_feast.sandbox.pods.worker import NodeServices, PodWorker
 from airflow_provider_feast.sandbox.shapes import Obj
@@ -61,6 +61,7 @@ class Kubelet:
 
     def _never_ran(self, pod: Obj) -> None:
         """A pod that was deleted before it was placed: it failed, so that its Job may count it."""
+        actors.act_as(actors.KUBELET)
         meta = pod["metadata"]
 
         def fail(found: Obj) -> None:

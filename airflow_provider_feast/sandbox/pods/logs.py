@@ -1,8 +1,12 @@
-"""Container logs: one file per run, each line with the time it was written."""
+"""Container logs: one file per run in the format of the container runtime interface, and how clients read them.
+
+A record is `TIME stdout F text`; the tag `P` means that the line goes on in the next record (lines longer than 16 KiB)
+or that the container ended in the middle of it.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -33,26 +37,27 @@ class LogFile:
         self.closed = False
 
     def feed(self, data: bytes) -> None:
-        """Take output as it comes; whole lines are written with a timestamp."""
+        """Take output as it comes; a line is there for readers once it has ended, or is long."""
         *lines, self._partial = (self._partial + data).split(b"\n")
-        moment = f"{clock.micro_stamp()[:-1]}000Z".encode()
-        whole = b"".join(moment + b" " + line + b"\n" for line in lines)
-        while len(self._partial) > _LONGEST_LINE:
-            whole += moment + b" " + self._partial[:_LONGEST_LINE] + b"\n"
-            self._partial = self._partial[_LONGEST_LINE:]
-        if whole:
-            self._file.write(whole)
-            self._wake()
+        found = [part for line in lines for part in _cut(line, ended=True)]
+        *long, self._partial = (piece for piece, _ in _cut(self._partial, ended=False))
+        self._write([*found, *((piece, b"P") for piece in long)])
 
     def close(self) -> None:
         if self.closed:
             return
         if self._partial:
-            self._file.write(f"{clock.micro_stamp()[:-1]}000Z ".encode() + self._partial)
+            self._write([(self._partial, b"P")])
             self._partial = b""
         self._file.close()
         self.closed = True
         self._wake()
+
+    def _write(self, records: list[tuple[bytes, bytes]]) -> None:
+        if records:
+            moment = f"{clock.micro_stamp()[:-1]}000Z".encode()
+            self._file.write(b"".join(b"%s stdout %s %s\n" % (moment, tag, text) for text, tag in records))
+            self._wake()
 
     def _wake(self) -> None:
         self._changed.set()
@@ -60,22 +65,23 @@ class LogFile:
 
     def tail_text(self, lines: int, size: int) -> str:
         """The end of the log without timestamps (for FallbackToLogsOnError)."""
-        found = [line.partition(b" ")[2] for line in self.path.read_bytes().splitlines(keepends=True)]
-        return b"".join(found[-lines:])[-size:].decode(errors="replace")
+        found = self.path.read_bytes().splitlines(keepends=True)[-lines:]
+        return _Text(timestamps=False).of(found)[-size:].decode(errors="replace")
 
     async def read(self, query: LogQuery) -> AsyncIterator[bytes]:
         """The log as the client asked for it; with `follow`, until the container ends."""
         sent, left = 0, query.limit_bytes
+        text = _Text(query.timestamps)
         first = True
         while True:
             changed, closed = self._changed, self.closed
             data = self._from(sent)
             sent += len(data)
-            lines = [line for line in data.splitlines(keepends=True) if _wanted(line, query)]
+            records = [record for record in data.splitlines(keepends=True) if _wanted(record, query)]
             if first and query.tail is not None:
-                lines = lines[-query.tail :] if query.tail else []
+                records = records[-query.tail :] if query.tail else []
             first = False
-            chunk = b"".join(line if query.timestamps else line.partition(b" ")[2] for line in lines)
+            chunk = text.of(records)
             if left is not None:
                 chunk = chunk[:left]
                 left -= len(chunk)
@@ -91,8 +97,32 @@ class LogFile:
             return file.read()
 
 
-def _wanted(line: bytes, query: LogQuery) -> bool:
+@dataclass
+class _Text:
+    """From records to text; a line in several records gets one timestamp."""
+
+    timestamps: bool
+    _in_line: bool = field(default=False, init=False)
+
+    def of(self, records: Iterable[bytes]) -> bytes:
+        return b"".join(map(self._one, records))
+
+    def _one(self, record: bytes) -> bytes:
+        moment, _, tag, text = record.split(b" ", 3)
+        goes_on = tag == b"P"
+        prefix = moment + b" " if self.timestamps and not self._in_line else b""
+        self._in_line = goes_on
+        return prefix + (text[:-1] if goes_on else text)
+
+
+def _cut(line: bytes, *, ended: bool) -> list[tuple[bytes, bytes]]:
+    """Pieces of a line with their tags."""
+    starts = range(0, max(len(line), 1), _LONGEST_LINE)
+    pieces = [line[start : start + _LONGEST_LINE] for start in starts]
+    return [(piece, b"P") for piece in pieces[:-1]] + [(pieces[-1], b"F" if ended else b"P")]
+
+
+def _wanted(record: bytes, query: LogQuery) -> bool:
     if query.since is None:
         return True
-    moment = line.partition(b" ")[0].decode()
-    return clock.parse_stamp(moment) >= query.since
+    return clock.parse_stamp(record.partition(b" ")[0].decode()) >= query.since

@@ -46,6 +46,10 @@ class PodPlan:
         for volume in text:
             self._mount(volume, rewrite)
 
+    def volume(self, name: str) -> Path:
+        """Where a mounted volume lies."""
+        return self._volumes[name]
+
     def _place(self, volume: Obj) -> Path:
         return self.root / "volumes" / str(volume["name"])
 
@@ -146,6 +150,13 @@ class PodPlan:
             cwd=self._mapped_directory(container.get("workingDir") or "/", rewrite),
             hostname=self.hostname,
         )
+
+    def rewritten(
+        self, container: Obj, image: Image, command: list[str], variables: dict[str, str]
+    ) -> tuple[str, ...]:
+        """A further command of a container whose paths are mapped."""
+        rewrite = volumes.path_rewriter(self._mapping(container, image, variables))
+        return tuple(rewrite(part) for part in command)
 
     def _mapped_directory(self, wanted: str, rewrite: Callable[[str], str]) -> str:
         found = rewrite(wanted)

@@ -56,6 +56,7 @@ class PodStatus:
         self.message = ""
         self.sandbox_ready = False
         self.has_ip = False
+        self.quiet = False
         self.start_time = clock.stamp()
         first = "PodInitializing" if self._spec.get("initContainers") else "ContainerCreating"
         inits = self._spec.get("initContainers") or ()
@@ -71,18 +72,28 @@ class PodStatus:
         status["ready"] = status["started"] = False
         self.publish()
 
-    def running(self, container: Obj, container_id: str, user: tuple[int, int]) -> None:
+    def running(
+        self, container: Obj, container_id: str, user: tuple[int, int], start: tuple[bool, bool]
+    ) -> None:
+        """A container's process runs; `start` is whether it counts as started and as ready."""
         status = self.of(container)
         status["state"] = {"running": {"startedAt": clock.stamp()}}
         status["containerID"] = container_id
         status["imageID"] = image_id(container["image"])
         status["resources"] = container["resources"]
         status["user"] = {"linux": {"uid": user[0], "gid": user[1], "supplementalGroups": [user[1]]}}
-        status["started"] = True
-        status["ready"] = container["name"] in self.mains
-        if status["ready"]:
+        status["started"], ready = start
+        status["ready"] = ready and container["name"] in self.mains
+        if container["name"] in self.mains:
             self.phase = "Running"
         self.publish()
+
+    def probed(self, container: Obj, *, started: bool, ready: bool) -> None:
+        """What probes found out about a running container."""
+        status = self.of(container)
+        if "running" in status["state"]:
+            status["started"], status["ready"] = started, ready
+            self.publish()
 
     def terminated(self, container: Obj, ended: Obj) -> None:
         status = self.of(container)
@@ -101,7 +112,9 @@ class PodStatus:
         status["restartCount"] += 1
 
     def publish(self) -> None:
-        """Write the status; a pod that is gone or replaced is left alone."""
+        """Write the status, unless it is to stay quiet; a pod that is gone or replaced is left alone."""
+        if self.quiet:
+            return
         pod = self._api.store.get(resources.PODS.key, *self._at)
         if pod is None or pod["metadata"]["uid"] != self._uid:
             return

@@ -43,6 +43,16 @@ class ProcessSpec:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command that runs beside a container's process; `told` is how the pod declares it."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str | None
+    told: tuple[str, ...]
+
+
 class Process:
     """A started container process and the log it writes."""
 

@@ -1,19 +1,20 @@
 """The scheduler: one node; a pod that it can never or not yet hold waits with FailedScheduling."""
 
 import asyncio
-from decimal import Decimal
+import platform
 
-from airflow_provider_feast.sandbox import clock, quantity, resources
+from airflow_provider_feast.sandbox import actors, clock, resources
 from airflow_provider_feast.sandbox.api import Api
 from airflow_provider_feast.sandbox.controllers.queue import WorkQueue
+from airflow_provider_feast.sandbox.discovery import VERSION
+from airflow_provider_feast.sandbox.pods import fit
+from airflow_provider_feast.sandbox.pods.fit import CAPACITY, LABELS, Placed, Problem
 from airflow_provider_feast.sandbox.recorder import NODE, SchedulerRecorder
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.store import Change
 
-LABELS = {"kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
-CAPACITY = {"cpu": "32", "memory": "64Gi", "pods": "110", "ephemeral-storage": "100Gi"}
-
-_FULL = "1 Too many pods"
+_GATED = ("SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates")
+_OVER = frozenset({"Succeeded", "Failed"})
 
 
 def node() -> Obj:
@@ -26,6 +27,14 @@ def node() -> Obj:
         "status": {
             "capacity": dict(CAPACITY),
             "allocatable": dict(CAPACITY),
+            "nodeInfo": {
+                "architecture": LABELS["kubernetes.io/arch"],
+                "containerRuntimeVersion": "processes://1",
+                "kernelVersion": platform.release(),
+                "kubeletVersion": VERSION["gitVersion"],
+                "operatingSystem": LABELS["kubernetes.io/os"],
+                "osImage": f"the sandbox on {platform.system()}",
+            },
             "conditions": [{**ready, "lastHeartbeatTime": moment, "lastTransitionTime": moment}],
             "addresses": [
                 {"type": "InternalIP", "address": "127.0.0.1"},
@@ -41,30 +50,33 @@ class Scheduler:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._events = SchedulerRecorder(api, "default-scheduler")
-        self._placed: dict[str, dict[str, Decimal]] = {}
+        self._placed = Placed()
         self._waiting: dict[str, tuple[tuple[str, str], str]] = {}
         self._hold_until = 0.0
-        self.queue: WorkQueue[tuple[str, str]] = WorkQueue(self._schedule)
+        self.queue: WorkQueue[tuple[str, str]] = WorkQueue(self._schedule, actors.SCHEDULER)
         api.store.listen(self._changed)
 
     def _changed(self, change: Change) -> None:
         if change.key != resources.PODS.key:
             return
         pod, uid = change.obj, change.obj["metadata"]["uid"]
-        if change.type == "DELETED" or pod["status"]["phase"] in {"Succeeded", "Failed"}:
+        if change.type == "DELETED" or pod["status"]["phase"] in _OVER:
             self._waiting.pop(uid, None)
-            if self._placed.pop(uid, None) is not None:
+            if self._placed.remove(uid):
                 self._try_again()
-        elif change.type == "ADDED" and not pod["spec"].get("nodeName"):
+        elif pod["spec"].get("nodeName"):
+            if pod["spec"]["nodeName"] == NODE and uid not in self._placed.pods:
+                self._placed.add(pod)  # bound by whoever made it
+        elif change.type == "ADDED" or _gates(change.before or pod) != _gates(pod):
             self.queue.add((change.namespace, change.name))
 
     def _try_again(self) -> None:
-        """Room for one more: the first that waited for a place, and all that waited for CPU or memory."""
+        """Room for one more: the first that waited for a place, and all that waited for anything else."""
         first = True
-        for at, problem in self._waiting.values():
-            if problem != _FULL or first:
+        for at, words in self._waiting.values():
+            if words != fit.FULL or first:
                 self.queue.add(at)
-            first = first and problem != _FULL
+            first = first and words != fit.FULL
 
     def hold(self, seconds: float) -> None:
         """A fault: place no pod for so long."""
@@ -78,30 +90,46 @@ class Scheduler:
         if wait > 0:
             self.queue.add_after(at, wait)
             return
-        uid = pod["metadata"]["uid"]
         if pod["spec"].get("schedulerName") != "default-scheduler":
             return
-        wanted = requests(pod["spec"])
-        problem = self._problem(pod["spec"], wanted)
-        if problem:
-            self._refuse(at, uid, problem)
+        if _gates(pod):
+            self._mark(at, *_GATED)
             return
-        self._waiting.pop(uid, None)
-        self._placed[uid] = wanted
+        problem = fit.problem(pod, self._namespaces(pod), self._placed)
+        if problem is not None:
+            self._refuse(at, pod["metadata"]["uid"], problem)
+            return
+        self._bind(at, pod)
+
+    def _namespaces(self, pod: Obj) -> dict[str, Obj]:
+        if "affinity" not in pod["spec"]:
+            return {}
+        return {obj["metadata"]["name"]: obj for obj in self._api.store.objects(resources.NAMESPACES.key)}
+
+    def _bind(self, at: tuple[str, str], pod: Obj) -> None:
+        self._waiting.pop(pod["metadata"]["uid"], None)
+        self._placed.add(pod)
         bound = self._api.modify(resources.PODS, *at, _bind)
         if bound is not None:
             self._events.normal(bound, "Scheduled", f"Successfully assigned {at[0]}/{at[1]} to {NODE}")
+        for other, words in list(self._waiting.values()):
+            if words == fit.NO_PEER:
+                self.queue.add(other)
 
-    def _refuse(self, at: tuple[str, str], uid: str, problem: str) -> None:
-        message = (
-            f"0/1 nodes are available: {problem}. no new claims to deallocate, preemption: 0/1 nodes are "
-            "available: 1 Preemption is not helpful for scheduling."
-        )
+    def _refuse(self, at: tuple[str, str], uid: str, problem: Problem) -> None:
+        first = uid not in self._waiting
+        self._waiting[uid] = (at, problem.words)
+        marked = self._mark(at, "Unschedulable", problem.message)
+        if marked is not None and first:
+            self._events.warning(marked, "FailedScheduling", problem.message)
+
+    def _mark(self, at: tuple[str, str], reason: str, message: str) -> Obj | None:
+        """The condition PodScheduled=False."""
         condition = {
             "type": "PodScheduled",
             "status": "False",
             "lastProbeTime": None,
-            "reason": "Unschedulable",
+            "reason": reason,
             "message": message,
         }
 
@@ -113,23 +141,12 @@ class Scheduler:
             times = {"lastTransitionTime": clock.stamp(), "observedGeneration": generation}
             pod["status"]["conditions"] = [condition | times]
 
-        first = uid not in self._waiting
-        self._waiting[uid] = (at, problem)
-        marked = self._api.modify(resources.PODS, *at, mark)
-        if marked is not None and first:
-            self._events.warning(marked, "FailedScheduling", message)
+        return self._api.modify(resources.PODS, *at, mark)
 
-    def _problem(self, spec: Obj, wanted: dict[str, Decimal]) -> str:
-        selector = spec.get("nodeSelector") or {}
-        if any(LABELS.get(key) != value for key, value in selector.items()):
-            return "1 node(s) didn't match Pod's node affinity/selector"
-        if len(self._placed) >= int(CAPACITY["pods"]):
-            return _FULL
-        for name, amount in wanted.items():
-            used = sum((placed.get(name, Decimal(0)) for placed in self._placed.values()), Decimal(0))
-            if used + amount > quantity.parse(CAPACITY.get(name, 0)):
-                return f"1 Insufficient {name}"
-        return ""
+
+def _gates(pod: Obj) -> list[Obj]:
+    found: list[Obj] = pod["spec"].get("schedulingGates") or []
+    return found
 
 
 def _bind(pod: Obj) -> None:
@@ -138,15 +155,3 @@ def _bind(pod: Obj) -> None:
     condition = {"type": "PodScheduled", "status": "True", "lastProbeTime": None}
     times = {"lastTransitionTime": clock.stamp(), "observedGeneration": generation}
     pod["status"]["conditions"] = [condition | times]
-
-
-def requests(spec: Obj) -> dict[str, Decimal]:
-    """What a pod reserves: the sum of its containers, or its largest init container."""
-    total: dict[str, Decimal] = {}
-    for container in spec["containers"]:
-        for name, value in (container["resources"].get("requests") or {}).items():
-            total[name] = total.get(name, Decimal(0)) + quantity.parse(value)
-    for container in spec.get("initContainers") or ():
-        for name, value in (container["resources"].get("requests") or {}).items():
-            total[name] = max(total.get(name, Decimal(0)), quantity.parse(value))
-    return total

@@ -96,16 +96,29 @@ def _projected(host: VolumeHost, pod: Obj, part: Obj, mode: int) -> Files:
         return {part["serviceAccountToken"]["path"]: (host.token(pod).encode(), 0o600)}
     if part.get("downwardAPI"):
         return _downward(pod, part["downwardAPI"], mode)
-    kind = "secret" if part.get("secret") else "configmap"
-    return _config(host.store, pod, kind, part.get("secret") or part["configMap"], mode)
+    source = part.get("secret") or part.get("configMap")
+    if source is None:
+        raise env.ConfigError(f"the sandbox projects no {', '.join(part)}")
+    return _config(host.store, pod, "secret" if part.get("secret") else "configmap", source, mode)
 
 
 def _downward(pod: Obj, source: Obj, mode: int) -> Files:
     return {
-        item["path"]: (env.field_value(pod, item["fieldRef"]["fieldPath"]).encode(), item.get("mode", mode))
+        item["path"]: (_told(pod, item).encode(), item.get("mode", mode))
         for item in source.get("items") or ()
-        if item.get("fieldRef")
     }
+
+
+def _told(pod: Obj, item: Obj) -> str:
+    """A field of the pod, or a request or limit of one of its containers."""
+    if item.get("fieldRef"):
+        return env.field_value(pod, item["fieldRef"]["fieldPath"])
+    reference = item["resourceFieldRef"]
+    containers = (*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or ()))
+    for container in containers:
+        if container["name"] == reference.get("containerName"):
+            return env.resource_value(container, reference)
+    raise env.ConfigError(f"container {reference.get('containerName')} not found")
 
 
 def _config(store: Store, pod: Obj, kind: str, source: Obj, mode: int) -> Files:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from airflow_provider_feast.sandbox import resources
+from airflow_provider_feast.sandbox import actors, resources
 from airflow_provider_feast.sandbox.api import Api
 from airflow_provider_feast.sandbox.clock import Backoff
+from airflow_provider_feast.sandbox.pods import usage
 from airflow_provider_feast.sandbox.pods.container import ContainerRun, Runtime
 from airflow_provider_feast.sandbox.pods.logs import LogFile
 from airflow_provider_feast.sandbox.pods.plan import Node, PodPlan
@@ -57,6 +58,8 @@ class PodWorker:
         loop = asyncio.get_running_loop()
         if not self._stopping:
             self._stopping = True
+            self.status.publish()
+            self.status.quiet = True  # until all has ended, as a kubelet that is busy with killing
             for run in self._running():
                 path = run.field_path
                 self._services.events.normal(self.pod, "Killing", f"Stopping container {run.name}", path)
@@ -86,6 +89,7 @@ class PodWorker:
         return self._stopping
 
     async def _live(self) -> None:
+        actors.act_as(actors.KUBELET)
         deadline = self._deadline()
         try:
             self.status.publish()
@@ -93,7 +97,7 @@ class PodWorker:
             self.status.sandbox_ready = True
             self.status.publish()
             self.status.has_ip = True
-            succeeded = await self._run_containers()
+            succeeded = await self._run_within_limits()
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
@@ -130,6 +134,21 @@ class PodWorker:
                 await asyncio.sleep(delay.total_seconds())
             else:
                 return
+
+    async def _run_within_limits(self) -> bool:
+        if not usage.limits(self.pod["spec"]):
+            return await self._run_containers()
+        guard = asyncio.create_task(usage.enforce(self.pod["spec"], self.plan.volume, self._evict))
+        try:
+            return await self._run_containers()
+        finally:
+            guard.cancel()
+
+    def _evict(self, why: str) -> None:
+        """The kubelet ends a pod that takes more than it may."""
+        self.end_reason = ("Evicted", why)
+        self._services.events.warning(self.pod, "Evicted", why)
+        self.terminate(0)
 
     async def _run_containers(self) -> bool:
         spec = self.pod["spec"]
@@ -183,6 +202,7 @@ class PodWorker:
 
     def _end(self, succeeded: bool) -> None:
         self.status.publish()
+        self.status.quiet = False
         self.status.sandbox_ready = False
         self.status.phase = "Succeeded" if succeeded and self.end_reason is None else "Failed"
         if self.end_reason is not None:

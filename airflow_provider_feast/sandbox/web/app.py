@@ -1,14 +1,16 @@
 """The HTTP server: authenticates, authorizes, dispatches verbs, and words refusals."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from airflow_provider_feast.sandbox import discovery, status
+from airflow_provider_feast.sandbox import actors, discovery, status
 from airflow_provider_feast.sandbox.audit import Entry
-from airflow_provider_feast.sandbox.authz import Attributes, User, service_account
+from airflow_provider_feast.sandbox.authz import ANONYMOUS, Attributes, User, service_account
 from airflow_provider_feast.sandbox.cluster import Cluster
 from airflow_provider_feast.sandbox.faults import Rule
+from airflow_provider_feast.sandbox.roles import KNOWN, UNKNOWN
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.store import encode
 from airflow_provider_feast.sandbox.web import control, reading, writing
@@ -59,9 +61,11 @@ class HttpApi:
         call = Call.of(request)
         fault = self._cluster.faults.match(request.method, call.path)
         entry = self._cluster.audit.entry(request.method, call.path)
+        entry.agent = request.headers.get("User-Agent", "")
         code = 500
         try:
             if fault is not None:
+                self._describe(call, entry)
                 await self._disturb(fault, call, entry)
             response = await self._serve(call, entry)
             code = response.status
@@ -73,6 +77,13 @@ class HttpApi:
         finally:
             entry.close(code)
         return response
+
+    def _describe(self, call: Call, entry: Entry) -> None:
+        """A request that a fault may keep from being served is told to the audit log as fully as others."""
+        with suppress(status.ApiError):
+            entry.user = self._user(call).name
+            query = dict(call.request.query)
+            entry.about(resolve(self._cluster.registry, call.request.method, call.path, query), query)
 
     async def _disturb(self, rule: Rule, call: Call, entry: Entry) -> None:
         await rule.delay()
@@ -88,15 +99,17 @@ class HttpApi:
     async def _serve(self, call: Call, entry: Entry) -> web.StreamResponse:
         user = self._user(call)
         entry.user = user.name
+        actors.act_as(user.name)
         plain = self._plain(call.path)
         if plain is not None:
-            if call.path not in (*_HEALTH, "/version", "/version/"):
-                wanted = Attributes(call.request.method.lower(), path=call.path)
-                self._cluster.authorizer.require(user, wanted)
+            wanted = Attributes(call.request.method.lower(), path=call.path)
+            self._cluster.authorizer.require(user, wanted)
             return plain
         query = dict(call.request.query)
         target = resolve(self._cluster.registry, call.request.method, call.path, query)
-        entry.about(target)
+        entry.about(target, query)
+        if target.name:
+            entry.concerns(self._cluster.store.get(target.resource.key, target.namespace, target.name))
         self._cluster.authorizer.require(user, _attributes(target))
         if target.subresource == "log":
             return await serve_log(self._cluster, target, call.request, query)
@@ -106,7 +119,7 @@ class HttpApi:
             return await self._watch(call.request, target, query)
         if target.verb in {"get", "list"}:
             return self._read(call.request, target, query)
-        return await writing.write(self._cluster, user, target, call.request, query)
+        return await writing.write(self._cluster, user, target, call.request, entry)
 
     def _user(self, call: Call) -> User:
         """The caller, or whom the caller impersonates (`kubectl --as`): only the administrator may."""
@@ -123,7 +136,7 @@ class HttpApi:
         parts = name.split(":")
         if name.startswith("system:serviceaccount:") and len(parts) == 4 and not groups:
             return service_account(parts[2], parts[3])
-        return User(name, (*groups, "system:authenticated"))
+        return User(name, (*groups, UNKNOWN if name == ANONYMOUS.name else KNOWN))
 
     def _plain(self, path: str) -> web.Response | None:
         """Version, health, discovery; `None` for paths of resources."""

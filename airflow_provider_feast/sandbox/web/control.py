@@ -4,7 +4,7 @@ import json
 
 from aiohttp import web
 
-from airflow_provider_feast.sandbox import resources, status
+from airflow_provider_feast.sandbox import actors, resources, status
 from airflow_provider_feast.sandbox.cluster import Cluster
 from airflow_provider_feast.sandbox.faults import Rule
 from airflow_provider_feast.sandbox.images import Image
@@ -20,6 +20,7 @@ async def handle(cluster: Cluster, watches: set[Watch], request: web.Request) ->
         if not cluster.tokens.user(request.headers.get("Authorization")).is_admin:
             raise status.unauthorized()
         raw = await request.read()
+        actors.act_as(actors.FAULT)
         answer = _act(cluster, watches, request.path.removeprefix(PREFIX), json.loads(raw) if raw else {})
     except status.ApiError as error:
         return web.json_response(error.to_status(), status=error.code)

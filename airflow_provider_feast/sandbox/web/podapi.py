@@ -12,13 +12,16 @@ from airflow_provider_feast.sandbox.pods.logs import LogQuery
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.web.route import Target, truthy
 
+_SHORTEST_TOKEN_SECONDS = 600
+_LEAST = (("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1))
+
 
 async def serve_log(
     cluster: Cluster, target: Target, request: web.Request, query: dict[str, str]
 ) -> web.StreamResponse:
     """`pods/NAME/log`."""
     pod = cluster.api.get(target.resource, target.namespace, target.name)
-    wanted = _log_query(query)
+    wanted = _log_query(target.name, query)
     headers = {"Content-Type": "text/plain"}
     if not pod["spec"].get("nodeName"):
         return web.Response(headers=headers)
@@ -34,20 +37,37 @@ async def serve_log(
     return response
 
 
-def _log_query(query: dict[str, str]) -> LogQuery:
+def _log_query(pod: str, query: dict[str, str]) -> LogQuery:
+    """The options of a log request; 400 when one cannot be read, 422 when one makes no sense."""
     try:
         since = clock.parse_stamp(query["sinceTime"]) if query.get("sinceTime") else None
-        if query.get("sinceSeconds"):
-            since = clock.now() - timedelta(seconds=int(query["sinceSeconds"]))
-        return LogQuery(
-            follow=truthy(query.get("follow")),
-            since=since,
-            tail=int(query["tailLines"]) if query.get("tailLines") else None,
-            timestamps=truthy(query.get("timestamps")),
-            limit_bytes=int(query["limitBytes"]) if query.get("limitBytes") else None,
-        )
+        numbers = {key: int(query[key]) for key, _ in _LEAST if query.get(key)}
     except ValueError as error:
         raise status.bad_request(f"a log option cannot be read: {error}") from error
+    causes = [
+        status.wrong(
+            key, numbers[key], "must be greater than 0" if least else "must be greater than or equal to 0"
+        )
+        for key, least in _LEAST
+        if key in numbers and numbers[key] < least
+    ]
+    if since is not None and "sinceSeconds" in numbers:
+        causes.append(
+            status.forbidden_field("", "at most one of `sinceTime` or `sinceSeconds` may be specified")
+        )
+    if causes:
+        raise status.invalid("", "PodLogOptions", pod, causes)
+    if since is not None:
+        since = since.replace(microsecond=0)  # the API server hands whole seconds to the kubelet
+    elif "sinceSeconds" in numbers:
+        since = clock.now() - timedelta(seconds=numbers["sinceSeconds"])
+    return LogQuery(
+        follow=truthy(query.get("follow")),
+        since=since,
+        tail=numbers.get("tailLines"),
+        timestamps=truthy(query.get("timestamps")),
+        limit_bytes=numbers.get("limitBytes"),
+    )
 
 
 def create_subresource(cluster: Cluster, target: Target, raw: bytes, options: Options) -> Obj:
@@ -68,11 +88,15 @@ def create_subresource(cluster: Cluster, target: Target, raw: bytes, options: Op
 def _token(cluster: Cluster, account: Obj, raw: bytes) -> Obj:
     body = parse_body("TokenRequest", raw)
     seconds = (body.get("spec") or {}).get("expirationSeconds") or 3600
-    ends = clock.stamp(clock.now() + timedelta(seconds=seconds))
+    if seconds < _SHORTEST_TOKEN_SECONDS:
+        why = "may not specify a duration less than 10 minutes"
+        cause = status.wrong("spec.expirationSeconds", seconds, why)
+        raise status.invalid("authentication.k8s.io", "TokenRequest", "", [cause])
+    token, ends = cluster.tokens.issue(account, seconds)
     return {
         "kind": "TokenRequest",
         "apiVersion": "authentication.k8s.io/v1",
         "metadata": {"name": account["metadata"]["name"], "namespace": account["metadata"]["namespace"]},
         "spec": {"audiences": ["sandbox"], "expirationSeconds": seconds},
-        "status": {"token": cluster.tokens.issue(account), "expirationTimestamp": ends},
+        "status": {"token": token, "expirationTimestamp": clock.stamp(ends)},
     }

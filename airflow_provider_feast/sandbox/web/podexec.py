@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 from contextlib import suppress
-from pathlib import Path
 
 from aiohttp import WSMsgType, web
 
@@ -30,26 +29,25 @@ async def serve_exec(cluster: Cluster, target: Target, request: web.Request) -> 
     command = request.query.getall("command", [])
     if not command:
         raise status.bad_request("you must specify at least one command for the container")
-    nsenter = shutil.which("nsenter")
-    if not cluster.isolated or nsenter is None:
+    if not cluster.isolated or shutil.which("nsenter") is None:
         raise status.not_implemented("exec where containers have no namespaces of their own")
     if truthy(request.query.get("tty")):
         raise status.not_implemented("exec with a terminal (tty)")
     if request.headers.get("Upgrade", "").lower() != "websocket":
         raise status.not_implemented("exec without WebSocket")
     run = _running(cluster, target, request.query.get("container", ""))
-    first = _first_process(run)
+    entered = run.enter(command)
+    if entered is None:
+        raise _not_found(run.name)
     socket = web.WebSocketResponse(protocols=_PROTOCOLS)
     await socket.prepare(request)
-    enter = [nsenter, "-t", first, "-U", "--preserve-credentials", "-m", "-u", "-p", "-r", "-w", "--"]
     wants_stdin = truthy(request.query.get("stdin"))
     child = await asyncio.create_subprocess_exec(
-        *enter,
-        *command,
+        *entered.argv,
         stdin=asyncio.subprocess.PIPE if wants_stdin else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=run.environment,
+        env=dict(entered.env),
         start_new_session=True,
     )
     listening = asyncio.create_task(_listen(socket, child))
@@ -86,14 +84,6 @@ def _running(cluster: Cluster, target: Target, container: str) -> ContainerRun:
 def _not_found(container: str) -> status.ApiError:
     message = f'unable to upgrade connection: container not found ("{container}")'
     return status.ApiError(500, "InternalError", message, {"causes": [{"message": message}]})
-
-
-def _first_process(run: ContainerRun) -> str:
-    """The container's PID 1, as this machine numbers it: the launcher's only child."""
-    try:
-        return Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()[0]
-    except (OSError, IndexError) as error:
-        raise _not_found(run.name) from error
 
 
 async def _listen(socket: web.WebSocketResponse, child: asyncio.subprocess.Process) -> None:

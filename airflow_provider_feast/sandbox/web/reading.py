@@ -1,10 +1,9 @@
-"""Lists and watches."""
+"""Lists and watches, in the shape that the client wants."""
 
 import asyncio
-import base64
-import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +14,12 @@ from airflow_provider_feast.sandbox.resources import Resource
 from airflow_provider_feast.sandbox.selectors import Predicate, both, field_predicate, label_predicate
 from airflow_provider_feast.sandbox.shapes import Obj
 from airflow_provider_feast.sandbox.store import Change, Store, encode
+from airflow_provider_feast.sandbox.web import lists
 from airflow_provider_feast.sandbox.web.route import Target, truthy
 
+_JSON = re.compile(r"application/(json|\*)|\*/\*")
 _BOOKMARK_SECONDS = 60.0
+_LAST_BOOKMARK_SECONDS = 2.0
 _DEFAULT_TIMEOUT = 1800.0
 _BATCH = 200
 
@@ -26,7 +28,8 @@ _BATCH = 200
 class Shape:
     """How the client wants objects: as they are, as table rows, or only their metadata."""
 
-    kind: str
+    resource: Resource
+    api_version: str = ""
     table: bool = False
     partial: bool = False
     include: str = "Metadata"
@@ -34,25 +37,35 @@ class Shape:
     @classmethod
     def of(cls, resource: Resource, accept: str, query: dict[str, str]) -> "Shape":
         first = accept.split(",", maxsplit=1)[0]
+        if accept and not _JSON.search(accept):
+            raise status.not_acceptable()
         include = query.get("includeObject", "Metadata")
         partial = "as=PartialObjectMetadata" in first
-        return cls(resource.kind, "as=Table" in first, partial, include)
+        version = resource.api_version if resource.custom else ""
+        return cls(resource, version, "as=Table" in first, partial, include)
 
     def one(self, obj: Obj, *, header: bool = True) -> Obj:
         if self.table:
             meta = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-            return tables.table(self.kind, [obj], meta, include=self.include, header=header)
-        return _partial(obj) if self.partial else obj
+            return tables.table(self.resource, [obj], meta, include=self.include, header=header)
+        return _partial(obj) if self.partial else self.converted(obj)
 
-    def many(self, resource: Resource, objects: list[Obj], meta: Obj) -> Obj:
+    def converted(self, obj: Obj) -> Obj:
+        """A custom resource in the version that was asked for: without a webhook only its `apiVersion` differs."""
+        if not self.api_version or obj.get("apiVersion") == self.api_version:
+            return obj
+        return {**obj, "apiVersion": self.api_version}
+
+    def many(self, objects: list[Obj], meta: Obj) -> Obj:
+        resource = self.resource
         if self.table:
-            return tables.table(self.kind, objects, meta, include=self.include)
+            return tables.table(self.resource, objects, meta, include=self.include)
         if self.partial:
             kind = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
             return {**kind, "metadata": meta, "items": [_partial(obj) for obj in objects]}
         items = [{k: v for k, v in obj.items() if k not in {"kind", "apiVersion"}} for obj in objects]
         if resource.custom:
-            items = objects
+            items = [self.converted(obj) for obj in objects]
         kind = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version}
         return {**kind, "metadata": meta, "items": items}
 
@@ -73,45 +86,9 @@ def predicate(target: Target, query: dict[str, str]) -> Predicate | None:
 
 def list_objects(store: Store, target: Target, query: dict[str, str], shape: Shape) -> Obj:
     """A list, in pages when the client sets a limit."""
-    wanted = predicate(target, query)
-    after, version = _continue(query.get("continue", ""), store)
-    limit = _number(query, "limit")
-    found = store.objects(target.resource.key, target.namespace)
-    if wanted is not None:
-        found = [obj for obj in found if wanted(obj)]
-    if after is not None:
-        found = [obj for obj in found if _position(obj) > after]
-    meta: Obj = {"resourceVersion": str(version)}
-    if limit and len(found) > limit:
-        meta["continue"] = _token(version, found[limit - 1])
-        meta["remainingItemCount"] = len(found) - limit
-        found = found[:limit]
-    return shape.many(target.resource, found, meta)
-
-
-def _position(obj: Obj) -> tuple[str, str]:
-    return (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
-
-
-def _token(version: int, last: Obj) -> str:
-    return base64.urlsafe_b64encode(json.dumps([version, *_position(last)]).encode()).decode()
-
-
-def _continue(token: str, store: Store) -> tuple[tuple[str, str] | None, int]:
-    if not token:
-        return None, store.version
-    try:
-        version, namespace, name = json.loads(base64.urlsafe_b64decode(token))
-    except ValueError:
-        raise status.bad_request("continue key is not valid: it was not issued by this server") from None
-    return (namespace, name), version
-
-
-def _number(query: dict[str, str], key: str) -> int:
-    try:
-        return int(query.get(key) or 0)
-    except ValueError:
-        raise status.bad_request(f"{key} must be a whole number, not {query[key]!r}") from None
+    page = lists.Page.read(query)
+    found, meta = lists.select(store, target.resource.key, target.namespace, page, predicate(target, query))
+    return shape.many(found, meta)
 
 
 class Watch:
@@ -128,7 +105,6 @@ class Watch:
         self._waiting: list[Change] = []
         self._more = asyncio.Event()
         self._header = True
-        self._sent = 0
         self.cut = asyncio.Event()
 
     def notice(self, change: Change) -> None:
@@ -143,11 +119,11 @@ class Watch:
         """Events before live ones: the state (no version, or 0) or what happened since a version.
 
         Raises:
-            ApiError: 410 when the version is too old.
+            ApiError: 410 when the version is too old, 422 for options that contradict each other.
         """
+        lists.check_options(self._query, watching=True)
         asked = self._query.get("resourceVersion") or ""
         initial = truthy(self._query.get("sendInitialEvents"))
-        self._sent = self._store.version
         if asked in {"", "0"} or initial:
             found = self._store.objects(self.target.resource.key, self.target.namespace)
             lines = [self._line("ADDED", obj, None) for obj in found if self._selects(obj)]
@@ -172,18 +148,27 @@ class Watch:
         before = change.before is not None and self._selects(change.before)
         if now:
             return self._line("MODIFIED" if before else "ADDED", change.obj, change)
-        return self._line("DELETED", change.obj, change) if before else b""
+        if not before:
+            return b""
+        if change.type == "DELETED" or change.before is None:
+            return self._line("DELETED", change.obj, change)
+        # It left the selection: it is shown as it was while it was in it, with the version of the change.
+        meta = {**change.before["metadata"], "resourceVersion": str(change.version)}
+        return self._line("DELETED", {**change.before, "metadata": meta}, None)
 
     def _line(self, kind: str, obj: Obj, change: Change | None) -> bytes:
         if self._shape.table or self._shape.partial:
             body = encode(self._shape.one(obj, header=self._header))
             self._header = False
         else:
-            body = change.encoded() if change is not None else encode(obj)
+            shown = self._shape.converted(obj)
+            body = change.encoded() if change is not None and shown is change.obj else encode(shown)
         return b'{"type":"' + kind.encode() + b'","object":' + body + b"}\n"
 
     def _bookmark(self, annotations: dict[str, str] | None = None) -> bytes:
-        meta: dict[str, Any] = {"resourceVersion": str(self._sent)}
+        # Whatever came before was sent, or is none of this watch's.
+        version = self._waiting[0].version - 1 if self._waiting else self._store.version
+        meta: dict[str, Any] = {"resourceVersion": str(version)}
         if annotations:
             meta["annotations"] = annotations
         obj = {
@@ -196,36 +181,41 @@ class Watch:
     async def stream(self, write: Callable[[bytes], Any]) -> None:
         """Send changes as they come until the timeout, or until the watch is cut."""
         loop = asyncio.get_running_loop()
-        timeout = float(_number(self._query, "timeoutSeconds") or _DEFAULT_TIMEOUT)
+        timeout = float(lists.number(self._query, "timeoutSeconds") or _DEFAULT_TIMEOUT)
         ends = loop.time() + timeout
         bookmarks = truthy(self._query.get("allowWatchBookmarks"))
-        bookmark_at = loop.time() + min(_BOOKMARK_SECONDS, max(timeout - 1.0, 0.5))
+        last = ends - _LAST_BOOKMARK_SECONDS  # as a cluster does: one shortly before the end
+        bookmark_at = _next_bookmark(loop.time(), last)
         while not self.cut.is_set():
-            if self._waiting:
-                await self._flush(write)
-                continue
-            self._more.clear()
-            wait = min(ends, bookmark_at) - loop.time()
-            try:
-                await asyncio.wait_for(self._more.wait(), max(wait, 0.0))
-            except TimeoutError:
-                if loop.time() >= ends:
-                    return
+            await self._flush(write)
+            now = loop.time()
+            if now >= ends:
+                return
+            if now >= bookmark_at:
                 if bookmarks:
                     await write(self._bookmark())
-                bookmark_at = loop.time() + _BOOKMARK_SECONDS
+                bookmark_at = _next_bookmark(now, last)
+            if not self._waiting:
+                self._more.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._more.wait(), max(min(ends, bookmark_at) - now, 0.0))
 
     async def _flush(self, write: Callable[[bytes], Any]) -> None:
-        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-        lines = b"".join(map(self._event, batch))
-        self._sent = batch[-1].version
-        if lines:
-            await write(lines)
+        changes, self._waiting = self._waiting, []
+        for start in range(0, len(changes), _BATCH):
+            lines = b"".join(map(self._event, changes[start : start + _BATCH]))
+            if lines:
+                await write(lines)
 
     def stop(self) -> None:
         """End the stream at once (a fault, or the server stops)."""
         self.cut.set()
         self._more.set()
+
+
+def _next_bookmark(now: float, last: float) -> float:
+    """A minute from now, or shortly before the end if that comes first."""
+    return last if now < last < now + _BOOKMARK_SECONDS else now + _BOOKMARK_SECONDS
 
 
 async def serve_watch(request: web.Request, watch: Watch, store: Store) -> web.StreamResponse:

@@ -38,6 +38,8 @@ def resolve(registry: Registry, method: str, path: str, query: dict[str, str]) -
     """
     group, version, rest = _split(path)
     namespace = ""
+    if rest[0] == "watch":  # the older form of ?watch=true
+        rest, query = rest[1:], {**query, "watch": "true"}
     if (
         rest
         and rest[0] == "namespaces"
