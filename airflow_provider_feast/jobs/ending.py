@@ -21,6 +21,7 @@ _RUNNER_EXITS = {
     65: ("nothing_materialized", "Nothing was materialized"),
     66: ("configuration_invalid", "feature_store.yaml cannot be used"),
     67: ("definitions_invalid", "The definitions cannot be copied"),
+    68: ("deletions_refused", "The runner refused what it was asked for"),
 }
 _SIGNALS = {
     132: "an illegal instruction (SIGILL): the image needs a newer processor than the node has",
@@ -154,8 +155,8 @@ def _more_memory(pod: PodView, job: dict[str, Any]) -> str:
     then = remedy("out_of_memory")
     if text(labels.get(COMPONENT)).startswith("materialize"):
         then += (
-            " Or set materialization.online_write_batch_size (e.g. 10000) in feature_store.yaml: it bounds what a "
-            "materialization holds in memory."
+            " Or lower materialization.online_write_batch_size in feature_store.yaml (10000 where it is not set): it "
+            "bounds how many rows a materialization prepares for the online store at once."
         )
     return then
 

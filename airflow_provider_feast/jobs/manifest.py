@@ -40,9 +40,10 @@ MESSAGE_BUDGET = 12 * 1024
 MESSAGE_BYTES = 2048
 
 
-USAGE_EXITS = (2, 64, 65, 66, 67)
+USAGE_EXITS = (2, 64, 65, 66, 67, 68)
 """Exit codes that every further pod would end with, too: Feast's usage error (2), and the runner's: a command line it
-does not understand (64), nothing to materialize (65), a configuration (66) or definitions (67) that cannot be used."""
+does not understand (64), nothing to materialize (65), a configuration (66) or definitions (67) that cannot be used,
+something it refuses to do (68)."""
 
 COPY_EXITS = (64, 67)
 """The same of the init container that copies the definitions."""

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import cache
-from importlib import resources
 from typing import Any, NamedTuple
 
 from airflow_provider_feast.jobs.api import ClusterApi
@@ -15,6 +14,7 @@ from airflow_provider_feast.jobs.manifest import RUNNER_KEY
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.errors import ApiUnavailableError, FeastClusterError, NameTakenError
 from airflow_provider_feast.model.naming import A_MANIFEST_DIGEST, L_EPOCH, L_KEY
+from airflow_provider_feast.runner.assemble import assembled
 
 _ROUNDS = 6
 
@@ -234,8 +234,8 @@ def delete_and_wait(
 
 @cache
 def runner_source() -> str:
-    """The text of the runner."""
-    return resources.files("airflow_provider_feast.runner").joinpath(RUNNER_KEY).read_text(encoding="utf-8")
+    """The text of the runner, all of its modules in one file."""
+    return assembled()
 
 
 @cache

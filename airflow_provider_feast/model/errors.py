@@ -109,6 +109,19 @@ class NothingMaterializedError(FeastCommandError):
     retryable = False
 
 
+class OlderWindowError(FeastCommandError):
+    """A window is older than what is online already, and loading it was refused."""
+
+    kind = "older_window"
+    retryable = False
+
+
+class DeletionsRefusedError(FeastConfigurationError):
+    """``feast apply`` would delete objects of the registry, and that was not allowed."""
+
+    kind = "deletions_refused"
+
+
 class DefinitionsError(FeastConfigurationError):
     """The feature repository cannot be imported or copied."""
 

@@ -34,6 +34,9 @@ class CommandResult(NamedTuple):
     :param finished: ISO 8601, UTC, or "".
     :param views: totals per feature view, as far as they fit.
     :param views_omitted: how many views did not fit into the termination message.
+    :param chunk: which chunk of a plan this was, or ``None``.
+    :param steps: loads (one window of one view) done and planned of a plan; ``(0, 0)`` for other commands.
+    :param failed: feature views that failed, the first ten by name.
     """
 
     verdict: str
@@ -45,6 +48,9 @@ class CommandResult(NamedTuple):
     finished: str = ""
     views: dict[str, ViewTotals] = {}
     views_omitted: int = 0
+    chunk: int | None = None
+    steps: tuple[int, int] = (0, 0)
+    failed: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the termination message, verdict first."""
@@ -66,6 +72,9 @@ class CommandResult(NamedTuple):
             )
             for name, totals in (value.get("views") or {}).items()
         }
+        done, total = value.get("steps") or (0, 0)
+        known["steps"] = (int(done), int(total))
+        known["failed"] = tuple(map(str, value.get("failed") or ()))
         return cls(**known)
 
     @classmethod

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from runner_file import runner_file
 
 from airflow_provider_feast.model.result import CommandResult
-from airflow_provider_feast.runner import feast_runner
 from airflow_provider_feast.sandbox.demo_repo import write_demo_repo
 
-RUNNER = str(feast_runner.__file__)
 END = datetime(2026, 3, 6, tzinfo=UTC)
 WINDOW = ("2026-03-02", "2026-03-05")
 CONFIGURATION = """\
@@ -82,7 +81,7 @@ class Shop(NamedTuple):
         repo, config, log = (os.path.relpath(self.store / path, self.store) for path in paths)
         own = ["run", "--repo", repo, "--config", config, "--termination-log", log]
         return subprocess.Popen(
-            [sys.executable, RUNNER, *own, *options, "--", *argv],
+            [sys.executable, runner_file(), *own, *options, "--", *argv],
             cwd=self.store,
             env={**os.environ, "DEMO_STORE": str(self.store), "PYTHONWARNINGS": "ignore", **env},
             stdout=subprocess.PIPE,

@@ -20,7 +20,7 @@ from airflow_provider_feast.jobs.manifest import JobPlan, build_job, escape
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.security import PROFILES, loosened
-from airflow_provider_feast.runner import feast_runner
+from airflow_provider_feast.runner import basics
 from airflow_provider_feast.sandbox.admission.podsecurity import violations
 from airflow_provider_feast.sandbox.controllers.failure_policy import judge
 
@@ -223,6 +223,6 @@ def test_what_a_further_pod_cannot_mend_fails_the_job_at_once_and_a_disruption_d
 
 
 def test_the_exit_codes_of_the_policy_are_the_runners() -> None:
-    ours = {feast_runner.USAGE, feast_runner.NOTHING, feast_runner.CONFIGURATION, feast_runner.COPY}
+    ours = {basics.USAGE, basics.NOTHING, basics.CONFIGURATION, basics.COPY, basics.REFUSED}
     assert set(manifest.USAGE_EXITS) == ours | {2}
-    assert set(manifest.COPY_EXITS) == {feast_runner.USAGE, feast_runner.COPY}
+    assert set(manifest.COPY_EXITS) == {basics.USAGE, basics.COPY}
