@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import os
+import tempfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from airflow_provider_feast.model.errors import ERRORS
 from airflow_provider_feast.model.result import RESULT_SCHEMA, CommandResult
-from airflow_provider_feast.runner.assemble import assembled
+from airflow_provider_feast.runner import basics
+from airflow_provider_feast.runner.assemble import MODULES, assemble, assembled
 
-# What the container runs: all modules in one file.
-runner: Any = ModuleType("feast_runner")
-runner.__file__ = "feast_runner.py"
-exec(compile(assembled(), runner.__file__, "exec"), runner.__dict__)
+
+def loaded() -> Any:
+    """What the container runs, as a module: all parts in one file."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "feast_runner.py"
+        file.write_text(assembled(), encoding="utf-8")
+        spec = importlib.util.spec_from_file_location("assembled_runner", file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module
+
+
+runner = loaded()
+
+
+@pytest.fixture(autouse=True)
+def its_file(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--version`` hashes the file that runs."""
+    file = tmp_path_factory.mktemp("runner") / "feast_runner.py"
+    file.write_text(assembled(), encoding="utf-8")
+    monkeypatch.setattr(runner, "__file__", str(file))
+
 
 # --- configuration ------------------------------------------------------------------------------------
 
@@ -273,3 +295,16 @@ def test_the_file_is_small_and_old_python_understands_it() -> None:
     text = assembled()
     ast.parse(text, feature_version=(3, 9))
     assert len(text.encode()) < 1 << 20
+
+
+def test_one_name_in_two_modules_cannot_become_one_file() -> None:
+    with pytest.raises(ValueError, match="LIMIT is defined in a and in b"):
+        assemble([("a", '"""A."""\nLIMIT = 1\n'), ("b", '"""B."""\nLIMIT: int = 2\n')])
+    with pytest.raises(ValueError, match="renames"):
+        assemble([("b", '"""B."""\nfrom airflow_provider_feast.runner.a import LIMIT as TOP\n')])
+
+
+def test_every_module_of_the_runner_is_in_the_file() -> None:
+    there = {path.stem for path in Path(basics.__file__).parent.glob("*.py")}
+    assert there - {"__init__", "assemble"} == set(MODULES)
+    assert "airflow_provider_feast" not in assembled()
