@@ -116,4 +116,11 @@ def sqlite_times(store: Any, config: Any, view: Any, keys: list[Any]) -> list[da
         f"WHERE entity_key IN ({places}) AND feature_name IN ({wanted}) GROUP BY entity_key"
     )
     found = dict(store._get_conn(config).execute(question, [*packed, *names]).fetchall())
-    return [aware(datetime.fromisoformat(found[key])) if key in found else None for key in packed]
+    return [None if key not in found else sqlite_time(found[key]) for key in packed]
+
+
+def sqlite_time(stored: Any) -> datetime:
+    """What the store made of a time: the naive UTC time, taken for local, in whole seconds; or ISO 8601."""
+    if isinstance(stored, str):
+        return aware(datetime.fromisoformat(stored))
+    return aware(datetime.fromtimestamp(stored))  # noqa: DTZ006  (as the store itself reads it)
