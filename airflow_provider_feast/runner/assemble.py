@@ -21,8 +21,8 @@ MODULES = (
     "deletions",
     "commands",
     "planning",
-    "materializing",
     "inspecting",
+    "materializing",
     "copying",
     "feast_runner",
 )

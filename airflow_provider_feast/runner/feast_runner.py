@@ -29,7 +29,7 @@ from airflow_provider_feast.runner.basics import (
 )
 from airflow_provider_feast.runner.commands import Session, run_command
 from airflow_provider_feast.runner.copying import copy
-from airflow_provider_feast.runner.inspecting import inspect
+from airflow_provider_feast.runner.inspecting import inspect_registry
 from airflow_provider_feast.runner.materializing import POLICIES, materialize
 from airflow_provider_feast.runner.output import Output
 from airflow_provider_feast.runner.report import Report
@@ -151,7 +151,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     options = parse(argv)
-    works = {"run": run_command, "materialize": materialize, "inspect": inspect}
+    works = {"run": run_command, "materialize": materialize, "inspect": inspect_registry}
     return copy(options) if options.command == "copy" else run(options, works[options.command])
 
 

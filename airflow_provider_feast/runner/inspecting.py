@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from datetime import datetime, timedelta
+from inspect import signature
 from typing import Any, Iterable
 
 from airflow_provider_feast.runner.commands import Session, open_store, run_through_python
@@ -19,6 +20,16 @@ KINDS = {
     "on_demand_feature_view": "list_on_demand_feature_views",
     "feature_service": "list_feature_services",
 }
+
+HIDDEN = ("__dummy",)
+"""What Feast itself puts into every registry."""
+
+
+def listed_objects(store: Any, listing: str) -> list[Any]:
+    """Objects of one kind. Their Python functions are left alone: they may need definitions that are not here."""
+    call = getattr(store.registry, listing)
+    options = {"skip_udf": True} if "skip_udf" in signature(call).parameters else {}
+    return list(call(store.project, **options))
 
 
 def merged(intervals: Iterable[tuple[datetime, datetime]]) -> list[list[datetime]]:
@@ -71,7 +82,7 @@ def view_summary(view: Any) -> dict[str, Any]:
     return found
 
 
-def inspect(options: argparse.Namespace, session: Session) -> None:
+def inspect_registry(options: argparse.Namespace, session: Session) -> None:
     """One ``registry_object`` event for each object, then ``registry_finished`` with their number and the errors."""
     run_through_python(options, session, lambda: tell(options, session))
 
@@ -83,7 +94,8 @@ def tell(options: argparse.Namespace, session: Session) -> None:
         if wanted and not kind.endswith("feature_view"):
             continue
         try:
-            things = [summary(kind, thing) for thing in getattr(store, listing)()]
+            found = listed_objects(store, listing)
+            things = [summary(kind, thing) for thing in found if thing.name not in HIDDEN]
         except Exception as error:  # noqa: BLE001  (told as an event; the other kinds are still of use)
             errors += 1
             session.output.event("registry_error", kind=kind, message=described(error))

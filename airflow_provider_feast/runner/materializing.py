@@ -12,6 +12,7 @@ from typing import Any, Iterator
 from airflow_provider_feast.runner.basics import REFUSED, Failure
 from airflow_provider_feast.runner.commands import Session, open_store, print_traceback, run_through_python
 from airflow_provider_feast.runner.guarding import aware
+from airflow_provider_feast.runner.inspecting import listed_objects
 from airflow_provider_feast.runner.planning import (
     TICK,
     Load,
@@ -24,6 +25,7 @@ from airflow_provider_feast.runner.progress import Progress
 from airflow_provider_feast.runner.reasons import classify
 from airflow_provider_feast.runner.watching import nothing
 
+VIEW_KINDS = ("list_feature_views", "list_stream_feature_views")
 POLICIES = ("guard", "extend", "refuse", "skip", "overwrite")
 
 
@@ -37,7 +39,7 @@ class Quiet(io.TextIOBase):
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             plain = line.strip()
-            if plain and "Materializing " not in plain and not plain.endswith(":\x1b[0m:"):
+            if plain and "Materializing " not in plain and not plain.endswith("\x1b[0m:"):
                 self._out.write(f"{line}\n")
         return len(text)
 
@@ -71,23 +73,25 @@ class Materializer:
             views = self._store._get_feature_views_to_materialize(list(names) or None)
             if not views and not self._options.allow_empty:
                 raise nothing("the registry has no feature view that is enabled and online")
-            if self._options.heal != "none":
-                self._heal(views if self._options.heal == "planned" else self._store.list_feature_views())
+            self._heal({view.name for view in views})
             self._orders[names] = [view.name for view in in_order(views)]
         return self._orders[names]
 
-    def _heal(self, views: list[Any]) -> None:
+    def _heal(self, planned: set[str]) -> None:
         """Free views that a dead writer left in MATERIALIZING: we hold the lock, so nobody else is at work."""
-        for view in views:
-            if getattr(getattr(view, "state", None), "name", "") == "MATERIALIZING":
-                states = type(view.state)
-                loaded = bool(getattr(view, "materialization_intervals", None))
-                view.state = states.AVAILABLE_ONLINE if loaded else states.GENERATED
-                with self._session.stopper.shielded():
-                    self._store.registry.apply_feature_view(view, self._store.project, commit=True)
-                print(
-                    f"{view.name}: was left MATERIALIZING by a writer that died; it is {view.state.name} again"
-                )
+        if self._options.heal == "none":
+            return
+        registry, project = self._store.registry, self._store.project
+        for name in sorted(stuck(self._store)):
+            if self._options.heal == "planned" and name not in planned:
+                continue
+            view = registry.get_any_feature_view(name, project)
+            states = type(view.state)
+            loaded = bool(getattr(view, "materialization_intervals", None))
+            view.state = states.AVAILABLE_ONLINE if loaded else states.GENERATED
+            with self._session.stopper.shielded():
+                registry.apply_feature_view(view, project, commit=True)
+            print(f"{name}: was left MATERIALIZING by a writer that died; it is {view.state.name} again")
 
     def _attempt(self, window: Load, name: str) -> None:
         """Load one window of one view; a failure is kept, and the store is opened anew.
@@ -144,6 +148,14 @@ class Materializer:
         code = REFUSED if set(kinds) == {"older_window"} else 1
         what = "1 feature view failed" if count == 1 else f"{count} feature views failed"
         raise Failure(code, kinds[0] if same else "command_failed", f"{what}: {told}")
+
+
+def stuck(store: Any) -> list[str]:
+    """Feature views that are MATERIALIZING."""
+    views = [view for kind in VIEW_KINDS for view in listed_objects(store, kind)]
+    return [
+        view.name for view in views if getattr(getattr(view, "state", None), "name", "") == "MATERIALIZING"
+    ]
 
 
 @contextlib.contextmanager

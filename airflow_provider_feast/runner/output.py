@@ -135,7 +135,7 @@ class Output:
         for stream in (self.out, self.err):
             stream.drain()
 
-    def event(self, name: str, **fields: Any) -> None:
+    def event(self, name: str, /, **fields: Any) -> None:
         body = self.mask.value({"feast_event": name, "time": utc_now(), **fields})
         self.out.line(json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "replace"))
 

@@ -107,13 +107,16 @@ class Repo:
 
     :param registry: the value of ``registry`` in feature_store.yaml.
     :param online: the value of ``online_store``.
+    :param configuration: more fields of feature_store.yaml.
     """
 
-    def __init__(self, home: Path, zygote: Zygote, registry: Any, online: dict[str, Any]) -> None:
+    def __init__(
+        self, home: Path, zygote: Zygote, registry: Any, online: dict[str, Any], **configuration: Any
+    ) -> None:
         self.home, self._zygote, self.online = home, zygote, online
         self.parquet = home / "data.parquet"
         self.log = home / "log"
-        configuration = {
+        configuration |= {
             "project": PROJECT,
             "provider": "local",
             "registry": registry,
