@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 
-from benchmarks import demo, parse, sandbox
+from benchmarks import demo, materialize, parse, sandbox
 from benchmarks.figure import Figure
 
 BENCHMARKS: dict[str, Callable[[], Iterable[Figure]]] = {
     "P1": parse.measure,
+    "P5": materialize.one_window,
+    "P6": materialize.thirty_windows,
+    "P8": materialize.memory,
     "P9": demo.measure,
     "D1": sandbox.start,
     "D2": sandbox.no_op,
