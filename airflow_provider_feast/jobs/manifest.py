@@ -64,6 +64,8 @@ class JobPlan(NamedTuple):
     :param allow_empty: whether a materialization of no feature view is a success.
     :param window: the window as text, or "".
     :param lock: the lock it must hold, or ``None``.
+    :param older_windows: what a materialization does with rows older than what is online: ``guard`` or ``overwrite``.
+    :param allow_deletions: whether ``apply`` may delete what the definitions lack.
     """
 
     name: str
@@ -78,6 +80,8 @@ class JobPlan(NamedTuple):
     allow_empty: bool = False
     window: str = ""
     lock: LockRequest | None = None
+    older_windows: str = "overwrite"
+    allow_deletions: bool = False
 
 
 def build_job(plan: JobPlan) -> dict[str, Any]:
@@ -242,6 +246,10 @@ def feast_command(plan: JobPlan, message_bytes: int) -> list[str]:
     options += ["--termination-log", "/dev/termination-log", "--message-bytes", str(message_bytes)]
     if plan.allow_empty and plan.command.subcommand in MATERIALIZE:
         options.append("--allow-empty")
+    if plan.older_windows != "overwrite" and plan.command.subcommand in MATERIALIZE:
+        options += ["--older-windows", plan.older_windows]
+    if plan.allow_deletions and plan.command.subcommand == "apply":
+        options.append("--allow-deletions")
     if not settings.fast_start:
         options.append("--slow-start")
     return [settings.python, RUNNER, "run", *options, "--", *plan.command.argv]

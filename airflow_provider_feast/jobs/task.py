@@ -249,6 +249,8 @@ class TaskRun:
                 allow_empty=self._operator.allows_empty,
                 window=str(self._window or ""),
                 lock=self._lock(),
+                older_windows=self._operator.online_policy,
+                allow_deletions=self._operator.deletions_allowed,
             )
             return build_final_job(plan, self._hook.kubernetes, self._context)
 

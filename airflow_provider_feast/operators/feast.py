@@ -26,6 +26,8 @@ from airflow_provider_feast.operators.run_times import run_times
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+OLDER_WINDOWS = ("guard", "overwrite")
+
 DEFAULT_RETRY_POLICY = default_retry_policy()
 
 _OVERRIDES = (
@@ -168,6 +170,16 @@ class FeastCommandOperator(BaseOperator):
         """Whether a materialization that touches no feature view is a success."""
         return False
 
+    @property
+    def online_policy(self) -> str:
+        """What a materialization does with rows that are older than what is online."""
+        return "overwrite"
+
+    @property
+    def deletions_allowed(self) -> bool:
+        """Whether ``apply`` may delete what the definitions lack."""
+        return False
+
     def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
         """The command of this run, and its window if it has one.
 
@@ -226,6 +238,8 @@ class FeastCommandOperator(BaseOperator):
 class FeastApplyOperator(FeastCommandOperator):
     """``feast apply``: bring the registry and the stores to what the definitions say.
 
+    :param allow_deletions: delete what the definitions lack, online tables included; else that is refused, before
+        anything is changed, with a list of it.
     :param skip_source_validation: do not look at the data sources.
     :param skip_feature_view_validation: do not look at the feature views.
     """
@@ -233,14 +247,21 @@ class FeastApplyOperator(FeastCommandOperator):
     def __init__(
         self,
         *,
+        allow_deletions: bool = False,
         skip_source_validation: bool = False,
         skip_feature_view_validation: bool = False,
         **kwargs: Any,
     ) -> None:
         _refuse_command(kwargs)
+        self.allow_deletions = allow_deletions
         self.skip_source_validation = skip_source_validation
         self.skip_feature_view_validation = skip_feature_view_validation
         super().__init__(**kwargs)
+
+    @property
+    def deletions_allowed(self) -> bool:
+        """As the author says."""
+        return self.allow_deletions
 
     def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
         """``apply`` with its options."""
@@ -269,6 +290,7 @@ class _MaterializingOperator(FeastCommandOperator):
         "end",
         "feature_views",
         "version",
+        "older_windows",
     )
 
     def __init__(
@@ -278,6 +300,7 @@ class _MaterializingOperator(FeastCommandOperator):
         feature_views: list[str] | None = None,
         version: str | None = None,
         allow_empty: bool = False,
+        older_windows: str = "guard",
         **kwargs: Any,
     ) -> None:
         _refuse_command(kwargs)
@@ -285,10 +308,13 @@ class _MaterializingOperator(FeastCommandOperator):
         self.feature_views = feature_views
         self.version = version
         self.allow_empty = allow_empty
+        self.older_windows = older_windows
         super().__init__(**kwargs)
 
     def _check_literals(self) -> None:
         super()._check_literals()
+        if literal(self.older_windows):
+            _check_policy(self.older_windows)
         if self.end not in (None, "") and literal(self.end):
             parse_instant(self.end, "end")
         if literal(self.feature_views):
@@ -300,6 +326,23 @@ class _MaterializingOperator(FeastCommandOperator):
     def allows_empty(self) -> bool:
         """Whether a materialization that touches no feature view is a success."""
         return self.allow_empty
+
+    @property
+    def online_policy(self) -> str:
+        """As the author says.
+
+        :raises FeastDagError: when it is none of OLDER_WINDOWS.
+        """
+        _check_policy(self.older_windows)
+        return self.older_windows
+
+
+def _check_policy(value: str) -> None:
+    if value not in OLDER_WINDOWS:
+        raise FeastDagError(
+            f"older_windows={value!r} is not one of {', '.join(OLDER_WINDOWS)}",
+            remedy="leave it out for 'guard': rows that are older than what is online are left out",
+        )
 
 
 class FeastMaterializeOperator(_MaterializingOperator):
@@ -314,6 +357,8 @@ class FeastMaterializeOperator(_MaterializingOperator):
     :param lookback: length of the window of a run that has none (timedelta, seconds, or text such as ``1d``).
     :param version: a version of the one feature view that is named.
     :param allow_empty: a run that touches no feature view at all is a success.
+    :param older_windows: ``guard`` leaves rows out that are older than what is online, so that windows may be loaded in
+        any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast.
     """
 
     template_fields: Sequence[str] = (*_MaterializingOperator.template_fields, "start", "lookback")
@@ -372,6 +417,8 @@ class FeastMaterializeIncrementalOperator(_MaterializingOperator):
     :param feature_views: names; ``None`` means all, and an empty list is refused.
     :param version: a version of the one feature view that is named.
     :param allow_empty: a run that touches no feature view at all is a success.
+    :param older_windows: ``guard`` leaves rows out that are older than what is online, so that windows may be loaded in
+        any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast.
     """
 
     def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:

@@ -6,11 +6,12 @@ window, a retry or a backfill would put stale values online. Redis compares by i
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Sequence
 
-from airflow_provider_feast.runner.basics import CONFIGURATION, Failure
+from airflow_provider_feast.runner.basics import CONFIGURATION, REFUSED, Failure
 
+TICK = timedelta(microseconds=1)
 READ_KEYS = 500
 """Entities per read: older SQLite takes 999 variables in a statement."""
 
@@ -124,3 +125,22 @@ def sqlite_time(stored: Any) -> datetime:
     if isinstance(stored, str):
         return aware(datetime.fromisoformat(stored))
     return aware(datetime.fromtimestamp(stored))  # noqa: DTZ006  (as the store itself reads it)
+
+
+def newest_end(view: Any) -> datetime | None:
+    """Up to when a feature view is loaded, by the registry."""
+    ends = [aware(end) for _, end in getattr(view, "materialization_intervals", None) or []]
+    return max(ends, default=None)
+
+
+def older(name: str, window: str, last: datetime, newest: datetime, policy: str) -> Failure:
+    """Why a window that ends at ``last`` is not loaded, and what loading up to ``newest`` would cost."""
+    why = "older_windows='refuse'"
+    if policy == "guard":
+        why = "this compute engine writes past the runner, so older rows cannot be left out"
+    return Failure(
+        REFUSED,
+        "older_window",
+        f"{name} is loaded up to {newest.isoformat()} already, and {window} is older: loading it could put older "
+        f"values online ({why}). older_windows='extend' would load up to {newest.isoformat()}, {newest - last} more",
+    )

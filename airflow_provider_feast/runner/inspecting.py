@@ -8,8 +8,8 @@ from inspect import signature
 from typing import Any, Iterable
 
 from airflow_provider_feast.runner.commands import Session, open_store, run_through_python
-from airflow_provider_feast.runner.guarding import aware
-from airflow_provider_feast.runner.planning import TICK, sources_of
+from airflow_provider_feast.runner.guarding import TICK, aware
+from airflow_provider_feast.runner.planning import sources_of
 from airflow_provider_feast.runner.reasons import described
 
 KINDS = {

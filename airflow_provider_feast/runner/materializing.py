@@ -11,10 +11,9 @@ from typing import Any, Iterator
 
 from airflow_provider_feast.runner.basics import REFUSED, Failure
 from airflow_provider_feast.runner.commands import Session, open_store, print_traceback, run_through_python
-from airflow_provider_feast.runner.guarding import aware
+from airflow_provider_feast.runner.guarding import TICK, newest_end, older
 from airflow_provider_feast.runner.inspecting import listed_objects
 from airflow_provider_feast.runner.planning import (
-    TICK,
     Load,
     completion_index,
     in_order,
@@ -125,7 +124,7 @@ class Materializer:
             if policy == "refuse" or (
                 policy == "guard" and not self._session.watcher.is_local(self._store._get_provider())
             ):
-                raise older(name, window, newest, policy)
+                raise older(name, str(window), last, newest, policy)
             if policy == "extend":
                 print(f"{name} {window}: extended by {newest - last} up to {newest.isoformat()}")
                 last = newest
@@ -133,9 +132,7 @@ class Materializer:
             self._store.materialize(start_date=start, end_date=last, feature_views=[name])
 
     def _newest_end(self, name: str) -> datetime | None:
-        view = self._store._get_feature_views_to_materialize([name])[0]
-        ends = [aware(end) for _, end in getattr(view, "materialization_intervals", None) or []]
-        return max(ends, default=None)
+        return newest_end(self._store._get_feature_views_to_materialize([name])[0])
 
     def conclude(self) -> None:
         """Raise what went wrong, if anything did."""
@@ -162,19 +159,6 @@ def stuck(store: Any) -> list[str]:
 def quiet() -> Iterator[None]:
     with contextlib.redirect_stdout(Quiet(sys.stdout)):
         yield
-
-
-def older(name: str, window: Load, newest: datetime, policy: str) -> Failure:
-    why = "older_windows='refuse'"
-    if policy == "guard":
-        why = "this compute engine writes past the runner, so older rows cannot be left out of it"
-    return Failure(
-        REFUSED,
-        "older_window",
-        f"{name} is loaded up to {newest.isoformat()} already, and {window} is older: loading it could put older "
-        f"values online ({why}). older_windows='extend' would load up to {newest.isoformat()}, "
-        f"{newest - window.last} more",
-    )
 
 
 def materialize(options: argparse.Namespace, session: Session) -> None:

@@ -8,8 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple, Sequence
 
 from airflow_provider_feast.runner.basics import USAGE, Failure
-
-TICK = timedelta(microseconds=1)
+from airflow_provider_feast.runner.guarding import TICK
 
 
 class Load(NamedTuple):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import collections
 import time
+from datetime import datetime
+from inspect import signature
 from typing import Any, Callable
 
 from airflow_provider_feast.runner.basics import BATCH_ROWS, NOTHING, Failure, Interrupted, wrap
-from airflow_provider_feast.runner.guarding import newer_rows
+from airflow_provider_feast.runner.guarding import TICK, aware, newer_rows, newest_end, older
 from airflow_provider_feast.runner.output import Output
 from airflow_provider_feast.runner.progress import Progress
 from airflow_provider_feast.runner.report import Report
@@ -23,7 +25,8 @@ class Watcher:
 
     def __init__(self, output: Output, report: Report, stopper: Stopper) -> None:
         self._output, self._report, self._stopper = output, report, stopper
-        self._allow_empty = True
+        self._allow_empty = self._local = True
+        self._last: datetime | None = None
         self._states: dict[str, Any] = {}
         self._seen: set[str] = set()
         self.guarding = False
@@ -50,7 +53,9 @@ class Watcher:
         materialization: Any = getattr(store.config, "materialization_config", None)
         if getattr(materialization, "online_write_batch_size", BATCH_ROWS) is None:
             materialization.online_write_batch_size = BATCH_ROWS
-        online = getattr(store._get_provider(), "online_store", None)
+        provider = store._get_provider()
+        self._local = self.is_local(provider)
+        online = getattr(provider, "online_store", None)
         owner = next((cls for cls in type(online).__mro__ if "online_write_batch" in vars(cls)), None)
         if owner is not None and not hasattr(vars(owner)["online_write_batch"], "__wrapped__"):
             wrap(owner, "online_write_batch", self._write)
@@ -73,12 +78,24 @@ class Watcher:
         self._states = {view.name: view.state for view in views if hasattr(view, "state")}
         if not views and not self._allow_empty:
             raise nothing("the registry has no feature view that is enabled and online")
+        if self.guarding and not self._local and self._last is not None:
+            self._refuse_older(views, self._last)
         return views
+
+    @staticmethod
+    def _refuse_older(views: list[Any], last: datetime) -> None:
+        """Rows that do not pass through here cannot be left out."""
+        for view in views:
+            newest = newest_end(view)
+            if newest is not None and newest - last > TICK:
+                raise older(view.name, f"what ends at {last.isoformat()}", last, newest, "guard")
 
     def _command(self, original: Callable[..., Any], store: Any, *args: Any, **kwargs: Any) -> Any:
         self.prepare(store)
         begin, before, older = time.monotonic(), self.rows.copy(), self.older.copy()
         self._seen.clear()
+        given = signature(original).bind(store, *args, **kwargs).arguments
+        self._last = aware(given["end_date"]) if isinstance(given.get("end_date"), datetime) else None
         try:
             result = original(store, *args, **kwargs)
         except Interrupted:

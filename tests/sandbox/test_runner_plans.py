@@ -247,6 +247,20 @@ def test_an_engine_that_writes_past_the_runner_cannot_be_guarded(tmp_path: Path,
     code = repo.runner("materialize", "--plan", plan(1, 2))
     assert (code, result_of(repo).kind) == (68, "older_window")
     assert "writes past the runner" in result_of(repo).message
+    times = [moment.replace(tzinfo=None).isoformat() for moment in window(1, 2)]
+    argv = ["--older-windows", "guard", "--", "materialize", *times, "-v", VIEW]
+    assert repo.runner("run", *argv) == 68
+    assert result_of(repo).kind == "older_window"
+    later = [
+        "--older-windows",
+        "guard",
+        "--",
+        "materialize-incremental",
+        window(5, 6).end.isoformat(),
+        "-v",
+        VIEW,
+    ]
+    assert repo.runner("run", *later) == 0, repo.log.read_text()
 
 
 def test_a_listed_plan_comes_from_a_file(repo: Repo, tmp_path: Path) -> None:

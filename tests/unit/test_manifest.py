@@ -177,6 +177,18 @@ def test_only_a_materialization_may_be_empty() -> None:
     assert "--allow-empty" not in main_container(make_plan(APPLY, allow_empty=True))["command"]
 
 
+def test_older_windows_are_for_materializing_and_deletions_for_applying() -> None:
+    options = {"older_windows": "guard", "allow_deletions": True}
+    loading, applying = (
+        main_container(make_plan(command)._replace(**options))["command"] for command in (LOAD, APPLY)
+    )
+    assert loading[loading.index("--older-windows") + 1] == "guard"
+    assert "--allow-deletions" in applying
+    assert "--allow-deletions" not in loading
+    assert "--older-windows" not in applying
+    assert not {"--older-windows", "--allow-deletions"} & set(main_container(make_plan(LOAD))["command"])
+
+
 def test_another_try_differs_only_in_its_annotation() -> None:
     first, second = build_job(make_plan(try_number=1)), build_job(make_plan(try_number=2))
     assert first["metadata"]["annotations"].pop(naming.A_TRY) == "1"

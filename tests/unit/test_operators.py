@@ -85,6 +85,11 @@ LITERALS: list[tuple[type, dict[str, Any], str]] = [
     (FeastCommandOperator, {"deadline": "soon"}, "deadline='soon'"),
     (FeastCommandOperator, {"deadline": 0}, "deadline=0"),
     (FeastApplyOperator, {"command": ["apply"]}, "command is set by this operator itself"),
+    (
+        FeastMaterializeOperator,
+        {"older_windows": "ignore"},
+        "older_windows='ignore' is not one of guard, overwrite",
+    ),
     (FeastApplyOperator, {"image": "feast: 1"}, "image='feast: 1'"),
     (FeastApplyOperator, {"namespace": "My Namespace"}, "namespace='My Namespace'"),
     (FeastApplyOperator, {"configuration": {"project": "p"}}, "configuration lacks registry, provider"),
@@ -223,7 +228,13 @@ def test_template_fields_are_attributes_and_stored_unchanged(cls: type) -> None:
 
 NOT_TEMPLATED = {
     *("deferrable", "log_interval", "backoff_limit", "command_mode", "mode", "poke_interval"),
-    *("retry_policy", "allow_empty", "skip_source_validation", "skip_feature_view_validation"),
+    *(
+        "retry_policy",
+        "allow_empty",
+        "allow_deletions",
+        "skip_source_validation",
+        "skip_feature_view_validation",
+    ),
 }
 
 
@@ -557,3 +568,15 @@ def test_only_materializations_may_be_empty_when_asked() -> None:
 def test_deferrable_follows_airflows_default_unless_given(given: bool | None, found: bool) -> None:
     assert make(FeastApplyOperator, deferrable=given).deferrable is found
     assert make(FeastJobSensor, job_name="a", deferrable=given).deferrable is found
+
+
+def test_online_values_are_guarded_and_deletions_refused_unless_the_author_says_otherwise() -> None:
+    guarded = FeastMaterializeOperator(task_id="t")
+    plain = FeastMaterializeIncrementalOperator(task_id="t", older_windows="overwrite")
+    assert (guarded.online_policy, plain.online_policy) == ("guard", "overwrite")
+    templated = FeastMaterializeOperator(task_id="t", older_windows="{{ params.older }}")
+    templated.older_windows = "later"
+    with pytest.raises(FeastDagError, match="older_windows='later' is not one of"):
+        _ = templated.online_policy
+    careful, bold = FeastApplyOperator(task_id="t"), FeastApplyOperator(task_id="t", allow_deletions=True)
+    assert (careful.deletions_allowed, bold.deletions_allowed) == (False, True)
