@@ -1,18 +1,20 @@
 """The one file that runs beside Feast inside a container: signals, progress, masking, and the result.
 
 ``run`` executes the Feast command line in this process (same arguments, same exit code, same output);
-``copy`` makes a real copy of mounted definitions. Only the standard library and Feast are imported, and
-Python 3.9 is enough. Exit codes: 0 done, 1 Feast failed, 2 Feast usage error, 64 wrong call of this file,
-65 nothing materialized, 66 unusable configuration, 67 definitions cannot be copied, 130/143 interrupted.
+``copy`` makes a real copy of mounted definitions, ``git-access`` brings a Secret into the forms that git reads.
+Only the standard library and Feast (with its PyYAML) are imported, and Python 3.9 is enough. Exit codes: 0 done,
+1 Feast failed, 2 Feast usage error, 64 wrong call of this file, 65 nothing materialized, 66 unusable configuration,
+67 definitions cannot be copied or fetched, 130/143 interrupted.
 """
 
 # Python 3.9 has neither datetime.UTC nor zip(strict=); os.path keeps the start short; Feast is imported late.
-# ruff: noqa: B905, UP017, UP035, PTH100, PTH103, PTH110, PTH112, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: B905, UP017, UP035, PTH100, PTH103, PTH110, PTH112, PTH113, PTH118, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
 import argparse
 import atexit
+import base64
 import collections
 import contextlib
 import functools
@@ -32,7 +34,7 @@ import traceback
 import urllib.parse
 from datetime import datetime, timezone
 from types import FrameType
-from typing import Any, Callable, Iterator, NoReturn
+from typing import Any, Callable, Iterable, Iterator, NoReturn
 
 SCHEMA = 1
 DEFAULT_TERMINATION_LOG = "/dev/termination-log"
@@ -109,20 +111,143 @@ def check_variables(text: str, path: str) -> None:
         )
 
 
-def secrets_of(text: str) -> list[bytes]:
-    """What must not be printed: the values of the variables a configuration uses, also in URL spelling."""
-    forms: set[bytes] = set()
-    for value in (os.environ.get(name, "") for name in variables(text)):
-        for line in [value, *value.splitlines()]:
-            for form in (
-                line,
-                urllib.parse.quote(line, safe=""),
-                urllib.parse.quote_plus(line),
-                repr(line)[1:-1],
-            ):
-                if len(form) >= MIN_SECRET:
-                    forms.add(form.encode("utf-8", "surrogateescape"))
-    return sorted(forms, key=len, reverse=True)
+# --- a configuration that is patched here, because only the pod may read it -----------------------------
+
+
+def merge_patch(base: Any, patch: Any) -> Any:
+    """Merge as RFC 7386 says: mappings deeply, ``None`` removes, all else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(base) if isinstance(base, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge_patch(merged.get(key), value)
+    return merged
+
+
+def parse_yaml(text: str, path: str, loader: Any = None) -> Any:
+    """The content of a configuration. Raises Failure without a line of it: the parser would print lines."""
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=loader or yaml.SafeLoader)  # noqa: S506  (a SafeLoader)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or type(error).__name__
+        raise Failure(
+            CONFIGURATION, "configuration_invalid", f"{path} is not YAML: {problem}{place}"
+        ) from None
+
+
+def patched(text: str, patches: list[Any], path: str) -> str:
+    """A configuration with patches merged over it. Quotes around variables stay: a number in them must stay text."""
+    import yaml
+
+    class Quoted(str):
+        style = ""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def construct(loader: Any, node: Any) -> str:
+        value = str(loader.construct_scalar(node))
+        if not node.style or "$" not in value:
+            return value
+        quoted = Quoted(value)
+        quoted.style = node.style
+        return quoted
+
+    def represent(dumper: Any, value: Quoted) -> Any:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", str(value), style=value.style)
+
+    Loader.add_constructor("tag:yaml.org,2002:str", construct)
+    Dumper.add_representer(Quoted, represent)
+    content = parse_yaml(text, path, Loader)
+    for patch in patches:
+        content = merge_patch(content, patch)
+    dumped: str = yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+    return dumped
+
+
+def write_private(path: str, text: str) -> None:
+    """Write a file that only this user may read."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+# --- what must not be printed ---------------------------------------------------------------------------
+
+_SECRET_NAME = re.compile(
+    r"passw|passphrase|secret|token|credential|api_?key|access_?key|private_?key|account_?key|conn(ection)?_?str",
+    re.I,
+)
+_NO_SECRET = re.compile(r"_(file|path|dir|uri_prefix)$", re.I)
+_PUBLIC_KEYS = ("project", "provider", "type", "registry_type", "registry_store_type")
+_PART = re.compile(r"(?:password|passwd|pwd|secret|token|key)=([^\s;,&]+)", re.I)
+
+
+def secrets_of(text: str) -> list[str]:
+    """The values of the variables that a configuration uses."""
+    return [os.environ.get(name, "") for name in variables(text)]
+
+
+def secret_variables(names: list[str]) -> list[str]:
+    """The values of variables that come from Secrets, or are called like secrets."""
+    told = [os.environ.get(name, "") for name in names]
+    guessed = [
+        value
+        for name, value in os.environ.items()
+        if _SECRET_NAME.search(name) and not _NO_SECRET.search(name)
+    ]
+    return told + guessed
+
+
+def secret_files(places: list[str]) -> list[str]:
+    """The values of mounted Secrets: directories, or single files."""
+    found = []
+    for place in places:
+        names = os.listdir(place) if os.path.isdir(place) else [""]
+        for path in (os.path.join(place, name).rstrip(os.sep) for name in names):
+            if os.path.isfile(path):
+                with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                    found.append(file.read())
+    return found
+
+
+def secrets_in(content: Any, key: str = "") -> Iterator[str]:
+    """The values of a configuration that lies in a Secret, but for what every error message needs."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield from secrets_in(value, str(name))
+    elif isinstance(content, list):
+        for value in content:
+            yield from secrets_in(value, key)
+    elif isinstance(content, str) and key not in _PUBLIC_KEYS:
+        yield content
+        yield os.path.expandvars(content)
+    elif isinstance(content, (int, float)) and _SECRET_NAME.search(key):
+        yield str(content)
+
+
+def forms(value: str) -> Iterator[str]:
+    """A secret as it may show up: whole, line by line, its parts, and as URL, Python, JSON and base64 spell it."""
+    lines = {value, value.strip(), *value.splitlines()}
+    lines |= {match[1] for match in _PART.finditer(value)}
+    with contextlib.suppress(ValueError):
+        password = urllib.parse.urlsplit(value).password or ""
+        lines |= {password, urllib.parse.unquote(password)}
+    for line in lines:
+        yield from (line, urllib.parse.quote(line, safe=""), urllib.parse.quote_plus(line))
+        yield from (repr(line)[1:-1], json.dumps(line)[1:-1], json.dumps(line, ensure_ascii=False)[1:-1])
+        yield base64.b64encode(line.encode("utf-8", "surrogateescape")).decode().rstrip("=")
 
 
 # --- output: whole lines, plain text, masked ----------------------------------------------------------
@@ -130,17 +255,32 @@ def secrets_of(text: str) -> list[bytes]:
 _ANSI = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_]|[ -/]+[0-~])")
 
 
+_INPUT = re.compile(rb"input_value=.*?, input_type=")
+
+
 class Mask:
-    """Replaces secrets by ``***``."""
+    """Replaces secrets by ``***``. What is shorter than MIN_SECRET is no secret: it would be in every other word."""
 
     def __init__(self) -> None:
+        self._secrets: set[bytes] = set()
         self._pattern: re.Pattern[bytes] | None = None
+        self.longest = 0
 
-    def set(self, secrets: list[bytes]) -> None:
-        self._pattern = re.compile(b"|".join(map(re.escape, secrets))) if secrets else None
+    def add(self, values: Iterable[str]) -> None:
+        """Mask these values from now on, in all forms that they may have."""
+        spelled = (form.encode("utf-8", "surrogateescape") for value in values for form in forms(value))
+        self._secrets |= {form for form in spelled if len(form) >= MIN_SECRET}
+        ordered = sorted(self._secrets, key=len, reverse=True)
+        self._pattern = re.compile(b"|".join(map(re.escape, ordered))) if ordered else None
+        self.longest = len(ordered[0]) if ordered else 0
 
     def bytes(self, data: bytes) -> bytes:
-        return self._pattern.sub(b"***", data) if self._pattern else data
+        if not self._pattern:
+            return data
+        shown = _INPUT.sub(
+            b"input_value=***, input_type=", data
+        )  # pydantic cuts it: half a secret matches nothing
+        return self._pattern.sub(b"***", shown)
 
     def value(self, value: Any) -> Any:
         """``value`` (a JSON value) with every string in it masked."""
@@ -184,8 +324,9 @@ class PlainLines(io.RawIOBase):
             for line in lines:
                 self._finish(line)
             self._progress()
-            if len(self._buffer) > 65536:
-                head, self._buffer = self._buffer[:-1024], self._buffer[-1024:]
+            if len(self._buffer) > 65536 + self._mask.longest:
+                whole, keep = self._mask.bytes(self._buffer), max(1024, self._mask.longest)
+                head, self._buffer = whole[:-keep], whole[-keep:]
                 self._emit(head)
         return len(data)
 
@@ -301,6 +442,7 @@ class Report:
             "message": "",
             "exit_code": None,
             "feast": "",
+            "commit": "",
             "started": utc_now(),
             "finished": "",
             "views": {},
@@ -710,21 +852,58 @@ def fast_start() -> None:
     typeguard.typechecked = typechecked
 
 
-def prepare_repo(path: str, subcommand: str) -> None:
+def prepare_repo(path: str, subcommand: str, checkout: str = "") -> None:
     """Make a missing repository directory; refuse ``apply`` without definitions: it would delete all views."""
-    if not os.path.isdir(path) and subcommand not in ("apply", "plan"):
+    needs = subcommand in ("apply", "plan")
+    if not os.path.isdir(path):
+        if needs or checkout:
+            reason = f"the repository has no directory {os.path.relpath(path, checkout)}" if checkout else ""
+            reason = reason or f"the repository directory {path} does not exist"
+            raise Failure(CONFIGURATION, "definitions_invalid", reason)
         try:
             os.makedirs(path)
         except OSError as error:
             reason = f"the repository directory {path} does not exist and cannot be made ({error.strerror})"
             raise Failure(CONFIGURATION, "configuration_invalid", reason) from error
-    if subcommand in ("apply", "plan"):
+    if needs:
         files = (name for _, _, names in os.walk(path, followlinks=True) for name in names)
         if not any(name.endswith(".py") and name != "__init__.py" for name in files):
             reason = (
                 f"no Python file with definitions in {path}; {subcommand} would delete every feature view"
             )
             raise Failure(CONFIGURATION, "definitions_invalid", reason)
+
+
+def commit_of(checkout: str) -> str:
+    """The commit that a working tree was made from."""
+    try:
+        with open(os.path.join(checkout, ".git", "HEAD"), encoding="utf-8") as file:
+            head = file.read().strip()
+    except OSError as error:
+        reason = f"there is no Git working tree in {checkout} ({error.strerror})"
+        raise Failure(CONFIGURATION, "definitions_invalid", reason) from error
+    return head if re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", head) else ""
+
+
+def prepare_configuration(options: argparse.Namespace, output: Output) -> None:
+    """Learn what must be masked, merge patches, and see that Feast will understand the configuration."""
+    output.mask.add(secret_variables(options.secret_variable))
+    output.mask.add(secret_files(options.secret_directory))
+    path = options.config or os.path.join(options.repo, "feature_store.yaml")
+    if not options.config and not options.patch and not os.path.isfile(path):
+        return
+    text = read_configuration(path)
+    output.mask.add(secrets_of(text))
+    if options.secret_config:
+        output.mask.add(secrets_in(parse_yaml(text, path)))
+    if options.patch:
+        with open(options.patch, encoding="utf-8") as file:
+            text = patched(text, json.load(file), path)
+        output.mask.add(secrets_of(text))
+        write_private(options.merged, text)
+        options.config = options.merged
+    check_variables(text, path)
+    parse_yaml(os.path.expandvars(text), path)
 
 
 def load_feast(slow_start: bool) -> Any:
@@ -797,14 +976,14 @@ def execute(options: argparse.Namespace, output: Output, report: Report, stopper
     """Everything between the start and the end of a command."""
     argv: list[str] = options.feast
     subcommand = next((word for word in argv if not word.startswith("-")), "")
-    if options.config:
-        text = read_configuration(options.config)
-        output.mask.set(secrets_of(text))
-        check_variables(text, options.config)
+    prepare_configuration(options, output)
     report.body["feast"] = feast_version()
-    output.event("command_started", feast=report.body["feast"], argv=argv)
+    if options.checkout:
+        report.body["commit"] = commit_of(options.checkout)
+        print(f"Definitions: commit {report.body['commit']}")
+    output.event("command_started", feast=report.body["feast"], argv=argv, commit=report.body["commit"])
     report.write()
-    prepare_repo(options.repo, subcommand)
+    prepare_repo(options.repo, subcommand, options.checkout)
     cli = load_feast(options.slow_start)
     watcher = Watcher(output, report, stopper, options.allow_empty or subcommand not in MATERIALIZE)
     if subcommand != "version":
@@ -817,7 +996,14 @@ def execute(options: argparse.Namespace, output: Output, report: Report, stopper
 
 def run(options: argparse.Namespace) -> int:
     """Run one Feast command and leave its result; the exit code."""
-    for name in ("repo", "config", "termination_log"):  # apply changes the working directory
+    for name in (
+        "repo",
+        "config",
+        "patch",
+        "merged",
+        "checkout",
+        "termination_log",
+    ):  # apply changes the working directory
         value = getattr(options, name)
         setattr(options, name, os.path.abspath(value) if value else "")
     output = Output()
@@ -879,20 +1065,74 @@ def copy_tree(source: str, target: str, skip: str = "", above: tuple[str, ...] =
     return count
 
 
-def copy(options: argparse.Namespace) -> int:
-    """Copy mounted definitions to a writable place; the exit code."""
+def copy(options: argparse.Namespace) -> None:
+    """Copy mounted definitions to a writable place."""
     source, target = options.source, options.target
     try:
         count = copy_tree(source, target, skip="..")
     except OSError as error:
         message = f"definitions cannot be copied from {source} to {target}: {error}"
-        print(f"feast_runner: {message}", file=sys.stderr, flush=True)
+        raise Failure(COPY, "definitions_invalid", message) from error
+    print(f"copied {count} files from {source} to {target}", flush=True)
+
+
+# --- git ------------------------------------------------------------------------------------------------
+
+_SSH_CONFIG = """\
+IdentityFile {target}/key
+IdentitiesOnly yes
+UserKnownHostsFile {target}/known_hosts
+GlobalKnownHostsFile /dev/null
+StrictHostKeyChecking yes
+BatchMode yes
+ConnectTimeout 30
+"""
+
+
+def secret_value(directory: str, *keys: str) -> str:
+    """The first of these keys that a mounted Secret has. Raises Failure with the names of those it has."""
+    for key in keys:
+        path = os.path.join(directory, key)
+        if os.path.isfile(path):
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                return file.read()
+    there = sorted(name for name in os.listdir(directory) if not name.startswith(".."))
+    has = ", ".join(there) or "nothing"
+    raise Failure(
+        COPY, "definitions_invalid", f"the Secret for Git has no key {' or '.join(keys)}; it has: {has}"
+    )
+
+
+def git_access(options: argparse.Namespace) -> None:
+    """Write what git and ssh read, for this user only: credentials, or a key, known hosts and a user's name."""
+    source, target, parts = options.source, options.target, urllib.parse.urlsplit(options.url)
+    if parts.scheme == "https":
+        token = secret_value(source, "token", "password").strip()
+        user = "git"
+        if os.path.isfile(os.path.join(source, "username")):
+            user = secret_value(source, "username").strip()
+        account = f"{urllib.parse.quote(user, safe='')}:{urllib.parse.quote(token, safe='')}"
+        write_private(os.path.join(target, "credentials"), f"https://{account}@{parts.netloc}\n")
+        return
+    key, hosts = secret_value(source, "ssh-privatekey", "identity"), secret_value(source, "known_hosts")
+    write_private(os.path.join(target, "key"), key.rstrip("\n") + "\n")
+    write_private(os.path.join(target, "known_hosts"), hosts.rstrip("\n") + "\n")
+    write_private(os.path.join(target, "ssh_config"), _SSH_CONFIG.format(target=target))
+    user = f"feast:x:{os.getuid()}:{os.getgid()}:feast:/tmp:/sbin/nologin"
+    write_private(os.path.join(target, "passwd"), f"root:x:0:0:root:/:/sbin/nologin\n{user}\n")
+
+
+def prepare_definitions(options: argparse.Namespace, work: Callable[[argparse.Namespace], None]) -> int:
+    """Do one part of bringing definitions; the exit code."""
+    try:
+        work(options)
+    except (Failure, OSError) as error:
+        print(f"feast_runner: {error}", file=sys.stderr, flush=True)
         log = options.termination_log
         Report(log if os.path.exists(log) else "", DEFAULT_MESSAGE_BYTES, Mask()).end(
-            "failed", COPY, "definitions_invalid", message
+            "failed", COPY, "definitions_invalid", str(error)
         )
         return COPY
-    print(f"copied {count} files from {source} to {target}", flush=True)
     return 0
 
 
@@ -930,10 +1170,19 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     running.add_argument("--allow-empty", action="store_true", help="0 feature views are a success")
     running.add_argument("--slow-start", action="store_true", help="leave typeguard's checks on")
+    running.add_argument("--patch", default="", help="JSON list of patches to merge over the configuration")
+    running.add_argument("--merged", default="", help="where the patched configuration goes")
+    running.add_argument("--secret-config", action="store_true", help="the configuration lies in a Secret")
+    for name, what in (("variable", "variable that comes from a Secret"), ("directory", "mounted Secret")):
+        running.add_argument(f"--secret-{name}", action="append", default=[], help=f"mask a {what}")
+    running.add_argument("--checkout", default="", help="Git working tree whose commit goes into the result")
+    access = commands.add_parser("git-access", help="prepare a Secret for git and ssh")
+    access.add_argument("url")
     copying = commands.add_parser("copy", help="copy a mounted directory, following its symbolic links")
-    copying.add_argument("source")
-    copying.add_argument("target")
-    for command in (running, copying):
+    for command in (access, copying):
+        command.add_argument("source")
+        command.add_argument("target")
+    for command in (running, access, copying):
         command.add_argument(
             "--termination-log", default=DEFAULT_TERMINATION_LOG, help="where the result goes"
         )
@@ -947,7 +1196,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     options = parse(argv)
-    return run(options) if options.command == "run" else copy(options)
+    if options.command == "run":
+        return run(options)
+    return prepare_definitions(options, copy if options.command == "copy" else git_access)
 
 
 if __name__ == "__main__":

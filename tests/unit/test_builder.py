@@ -139,7 +139,7 @@ def test_env_and_resources_of_pod_options_reach_the_container() -> None:
     )
     assert {"name": "A", "value": "1"} in container(job)["env"]
     assert {"name": "PYTHONUNBUFFERED", "value": "1"} in container(job)["env"]
-    assert container(job)["envFrom"] == [{"secretRef": {"name": "s"}}]
+    assert {"secretRef": {"name": "s"}} in container(job)["envFrom"]
     assert container(job)["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
 

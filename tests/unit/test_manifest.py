@@ -16,6 +16,7 @@ import yaml
 from job_plans import IMAGE, LOAD, STORE, make_plan
 
 from airflow_provider_feast.jobs import manifest
+from airflow_provider_feast.jobs.definitions import COPY_EXITS
 from airflow_provider_feast.jobs.manifest import JobPlan, build_job, escape
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
@@ -225,4 +226,4 @@ def test_what_a_further_pod_cannot_mend_fails_the_job_at_once_and_a_disruption_d
 def test_the_exit_codes_of_the_policy_are_the_runners() -> None:
     ours = {feast_runner.USAGE, feast_runner.NOTHING, feast_runner.CONFIGURATION, feast_runner.COPY}
     assert set(manifest.USAGE_EXITS) == ours | {2}
-    assert set(manifest.COPY_EXITS) == {feast_runner.USAGE, feast_runner.COPY}
+    assert set(COPY_EXITS) == {feast_runner.USAGE, feast_runner.COPY}

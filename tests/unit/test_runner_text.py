@@ -91,7 +91,7 @@ def test_a_secret_is_masked_even_when_it_comes_in_two_writes(
 ) -> None:
     monkeypatch.setenv("PASSWORD", "p@ss/word")
     monkeypatch.setenv("SHORT", "abc")
-    pipe.mask.set(runner.secrets_of("a: ${PASSWORD}\nb: $SHORT"))
+    pipe.mask.add(runner.secrets_of("a: ${PASSWORD}\nb: $SHORT"))
     pipe.stream.write(b"postgres://u:p@ss")
     pipe.stream.write(b"/word@db abc\npostgres://u:p%40ss%2Fword@db\n")
     assert pipe.said() == "postgres://u:***@db abc\npostgres://u:***@db\n"
