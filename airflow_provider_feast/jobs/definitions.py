@@ -113,11 +113,19 @@ def _copied(settings: FeastSettings, origin: str, volumes: list[Object]) -> Defi
 
 _SETTINGS = ("core.hooksPath=/dev/null", "gc.auto=0", "maintenance.auto=false", "credential.helper=")
 _STORE = f"credential.helper=store --file={GIT_ACCESS_DIR}/credentials"
+_PLAIN = {
+    "HOME": TMP,
+    "LC_ALL": "C",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+}
 
 
 def _git(source: GitDefinitions, settings: FeastSettings) -> DefinitionsPart:
     """One git command a container, each executed directly: no shell ever sees an address or a ref."""
     repo = posixpath.join(CHECKOUT, source.subdirectory) if source.subdirectory else CHECKOUT
+    image, tree = source.image or GIT_IMAGE, [mount("feast-source", SOURCE_DIR)]
     volumes: list[Object] = [{"name": "feast-source", "emptyDir": {"sizeLimit": settings.tmp_size}}]
     steps: list[InitStep] = []
     if source.secret:
@@ -127,18 +135,36 @@ def _git(source: GitDefinitions, settings: FeastSettings) -> DefinitionsPart:
         ]
         steps.append(_access(source, settings))
     options = [part for value in _SETTINGS for part in ("-c", value)]
-    options += ["-c", _STORE] if source.secret and not source.ssh else []
-    fetch = ["fetch", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", source.url, source.ref]
+    git = ["git", "-C", CHECKOUT, *options]
     checkout = ["checkout", "--quiet", "--detach", "--no-recurse-submodules", "FETCH_HEAD", "--"]
-    commands = {
-        "definitions-init": ["git", "init", "--quiet", "--template=", CHECKOUT],
-        "definitions-fetch": ["git", "-C", CHECKOUT, *options, *fetch],
-        "definitions-checkout": ["git", "-C", CHECKOUT, *options, *checkout],
-    }
-    mounts, env = _git_mounts(source, settings), _git_environment(source, settings)
-    image = source.image or GIT_IMAGE
-    steps += [InitStep(name, command, mounts, image, env) for name, command in commands.items()]
-    return DefinitionsPart(repo, volumes, [mount("feast-source", SOURCE_DIR)], steps, CHECKOUT)
+    init = ["git", "init", "--quiet", "--template=", CHECKOUT]
+    steps += [
+        InitStep("definitions-init", init, tree, image, _PLAIN),
+        _fetch(source, settings, git)._replace(image=image),
+        InitStep("definitions-checkout", [*git, *checkout], tree, image, _PLAIN),
+    ]
+    return DefinitionsPart(repo, volumes, tree, steps, CHECKOUT)
+
+
+def _fetch(source: GitDefinitions, settings: FeastSettings, git: list[str]) -> InitStep:
+    """The one command that needs the network and the Secret."""
+    env = {**_PLAIN, "GIT_ALLOW_PROTOCOL": source.scheme, **proxy_variables(settings)}
+    mounts, options = [mount("feast-source", SOURCE_DIR)], []
+    if source.secret:
+        mounts.append(
+            mount("feast-git", GIT_ACCESS_DIR)
+        )  # writable: git keeps credentials that were accepted
+    if source.secret and not source.ssh:
+        options = ["-c", _STORE]
+    if source.ssh:
+        env["GIT_SSH_COMMAND"] = f"ssh -F {GIT_ACCESS_DIR}/ssh_config"
+        # OpenSSH refuses to run under a user id that has no line in this file.
+        mounts.append({**mount("feast-git", "/etc/passwd", read_only=True), "subPath": "passwd"})
+    if settings.ca_bundle_config_map:
+        env["GIT_SSL_CAINFO"] = CA_FILE
+        mounts.append(mount("feast-ca", CA_DIR, read_only=True))
+    fetch = ["fetch", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", source.url, source.ref]
+    return InitStep("definitions-fetch", [*git, *options, *fetch], mounts, env=env)
 
 
 def _access(source: GitDefinitions, settings: FeastSettings) -> InitStep:
@@ -153,30 +179,3 @@ def _access(source: GitDefinitions, settings: FeastSettings) -> InitStep:
         ],
         fails_job=COPY_EXITS,
     )
-
-
-def _git_mounts(source: GitDefinitions, settings: FeastSettings) -> list[Object]:
-    mounts = [mount("feast-source", SOURCE_DIR)]
-    if source.secret:
-        mounts.append(mount("feast-git", GIT_ACCESS_DIR, read_only=True))
-    if source.ssh:  # OpenSSH refuses to run under a user id that has no line in this file
-        mounts.append({**mount("feast-git", "/etc/passwd", read_only=True), "subPath": "passwd"})
-    if settings.ca_bundle_config_map:
-        mounts.append(mount("feast-ca", CA_DIR, read_only=True))
-    return mounts
-
-
-def _git_environment(source: GitDefinitions, settings: FeastSettings) -> dict[str, str]:
-    env = {
-        "HOME": TMP,
-        "LC_ALL": "C",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": "/dev/null",
-        "GIT_ALLOW_PROTOCOL": source.scheme,
-    }
-    if source.ssh:
-        env["GIT_SSH_COMMAND"] = f"ssh -F {GIT_ACCESS_DIR}/ssh_config"
-    if settings.ca_bundle_config_map:
-        env["GIT_SSL_CAINFO"] = CA_FILE
-    return env | proxy_variables(settings)

@@ -115,6 +115,12 @@ class DefinitionsError(FeastConfigurationError):
     kind = "definitions_invalid"
 
 
+class DefinitionsRefusedError(DefinitionsError):
+    """The Git server refused the credentials."""
+
+    kind = "definitions_refused"
+
+
 class UnexpandedVariablesError(FeastConfigurationError):
     """feature_store.yaml names environment variables that the pod does not have."""
 
@@ -254,6 +260,12 @@ class JobDeletedError(FeastTransientError):
     """The Job was deleted before its outcome was seen."""
 
     kind = "job_deleted"
+
+
+class DefinitionsUnreachableError(FeastTransientError):
+    """The Git server that has the definitions does not answer."""
+
+    kind = "definitions_unreachable"
 
 
 class RegistryLockedError(FeastTransientError):

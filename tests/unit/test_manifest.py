@@ -27,6 +27,7 @@ from airflow_provider_feast.sandbox.controllers.failure_policy import judge
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 APPLY = FeastCommand.apply()
+HTTPS, SSH = "https://git.example.com/team/features.git", "git@git.example.com:team/features.git"
 INLINE = {"config_map": "", "configuration": STORE}
 
 VARIANTS: dict[str, JobPlan] = {
@@ -61,6 +62,48 @@ VARIANTS: dict[str, JobPlan] = {
         env_from="configmap/feast-env, secret/feast-credentials",
         service_account="feast-jobs",
     ),
+    "references": make_plan(
+        env={"PASSWORD": {"secret": "feast-credentials", "key": "password"}, "REGION": "eu-west-1"}
+        | {"ZONE": {"config_map": "places", "key": "zone", "optional": True}},
+    ),
+    "secret-configuration": make_plan(APPLY, config_map="", config_secret="feast", definitions_path="/repo"),
+    "secret-configuration-patched": make_plan(
+        config_map="",
+        config_secret="feast",
+        config_secret_key="production.yaml",
+        configuration_patch={"online_store": {"path": "/data/other.db"}},
+    ),
+    "image-configuration-patched": make_plan(
+        config_map="", definitions_path="/repo", configuration_patch={"registry": None}
+    ),
+    "git": make_plan(APPLY, definitions_git_url=HTTPS),
+    "git-token": make_plan(
+        APPLY,
+        definitions_git_url=HTTPS,
+        definitions_git_ref="v1.2",
+        definitions_git_secret="git-token",
+        definitions_git_image="registry.example/git:1",
+        definitions_subdirectory="features/production",
+        https_proxy="http://proxy.example:3128",
+        ca_bundle_config_map="company-ca",
+    ),
+    "git-ssh": make_plan(APPLY, definitions_git_url=SSH, definitions_git_secret="git-key"),
+    "git-ssh-arbitrary-uid": make_plan(
+        APPLY,
+        definitions_git_url="ssh://git@git.example.com:2222/team/features.git",
+        definitions_git_secret="git-key",
+        security_profile="arbitrary-uid",
+    ),
+    "cli-git-token": make_plan(
+        APPLY, command_mode="cli", definitions_git_url=HTTPS, definitions_git_secret="git-token"
+    ),
+    "claim": make_plan(APPLY, definitions_claim="features", definitions_subdirectory="production"),
+    "volume-in-place": make_plan(
+        APPLY,
+        definitions_volume={"csi": {"driver": "files.example.com", "readOnly": True}},
+        definitions_copy=False,
+    ),
+    "image-copied": make_plan(APPLY, definitions_path="/opt/app/feature_repo", definitions_copy=True),
     "limits": make_plan(
         deadline_seconds=600,
         backoff_limit=2,

@@ -86,7 +86,7 @@ class PodPlan:
                 source = source / sub
             kind = next(v for v in self.pod["spec"]["volumes"] if v["name"] == mount["name"])
             text = any(key in kind for key in ("configMap", "secret", "projected", "downwardAPI"))
-            if sub and not text:
+            if sub and not text and not source.is_file():
                 source.mkdir(parents=True, exist_ok=True)
             elif sub:
                 source = source.resolve()  # a mounted file is no link, wherever it comes from
