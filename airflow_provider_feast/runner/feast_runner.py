@@ -41,6 +41,7 @@ DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 DEFAULT_MESSAGE_BYTES = 2048
 STOP_SECONDS = 20.0
 PROGRESS_SECONDS = 5.0
+LAST_WORDS_SECONDS = 2.0
 MIN_SECRET = 6
 MIN_MESSAGE = 160
 USAGE, NOTHING, CONFIGURATION, COPY = 64, 65, 66, 67
@@ -297,22 +298,38 @@ class Mask:
 class PlainLines(io.RawIOBase):
     """A byte stream that passes whole lines on, without escape sequences and secrets.
 
-    A progress bar (``\\r``) becomes a line of its own, at most one every PROGRESS_SECONDS.
+    A progress bar (``\\r``) becomes a line of its own, at most one every PROGRESS_SECONDS. A stream ``beside`` another
+    one writes to the same place: their lines do not mix.
     """
 
-    def __init__(self, fd: int, mask: Mask, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        fd: int,
+        mask: Mask,
+        clock: Callable[[], float] = time.monotonic,
+        beside: PlainLines | None = None,
+    ) -> None:
         self._fd, self._mask, self._clock = fd, mask, clock
+        self._number = fd
         self._buffer = b""
         self._shown: bytes | None = None
         self._shown_at = float("-inf")
+        self._lock: Any = beside._lock if beside else threading.RLock()
+        self.tail: collections.deque[str] = beside.tail if beside else collections.deque(maxlen=40)
+
+    def move(self, fd: int) -> None:
+        """Write to another descriptor; programs that ask for this stream's one are still told the old."""
+        self._fd = fd
+
+    def renew_lock(self) -> None:
+        """In a new process: a thread that is not there may have held it."""
         self._lock = threading.RLock()
-        self.tail: collections.deque[str] = collections.deque(maxlen=40)
 
     def writable(self) -> bool:
         return True
 
     def fileno(self) -> int:
-        return self._fd
+        return self._number
 
     def isatty(self) -> bool:
         return False
@@ -377,12 +394,53 @@ class Output:
     def __init__(self) -> None:
         self.mask = Mask()
         self.out, self.err = PlainLines(1, self.mask), PlainLines(2, self.mask)
+        self._pumps: list[threading.Thread] = []
 
     def install(self) -> None:
         for name, stream in (("stdout", self.out), ("stderr", self.err)):
             text: Any = io.TextIOWrapper(stream, "utf-8", "backslashreplace", write_through=True)
             setattr(sys, name, text)
         atexit.register(self.drain)
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def capture(self) -> None:
+        """From now on mask what C code and child processes write, too: they know the descriptors only.
+
+        Their words are passed on by a thread, so the very last ones are lost when this process is killed. That is why
+        it is done only where there is something to mask.
+        """
+        for number, stream in ((1, self.out), (2, self.err)):
+            saved = os.dup(number)
+            read, write = os.pipe()
+            stream.move(saved)
+            os.dup2(write, number)
+            os.close(write)
+            raw = PlainLines(saved, self.mask, beside=stream)
+            thread = threading.Thread(
+                target=self._pump, args=(read, raw), daemon=True, name="feast-runner-output"
+            )
+            thread.start()
+            self._pumps.append(thread)
+        atexit.register(self._end_capture)
+
+    @staticmethod
+    def _pump(read: int, raw: PlainLines) -> None:
+        while data := os.read(read, 65536):
+            raw.write(data)
+        raw.drain()
+
+    def _end_capture(self) -> None:
+        """Pass on what is still on its way; a child process that goes on is not waited for."""
+        self.drain()
+        null = os.open(os.devnull, os.O_WRONLY)
+        for number in (1, 2):
+            os.dup2(null, number)
+        for thread in self._pumps:
+            thread.join(LAST_WORDS_SECONDS)
+
+    def _after_fork(self) -> None:
+        for stream in (self.out, self.err):
+            stream.renew_lock()
 
     def drain(self) -> None:
         for stream in (self.out, self.err):
@@ -977,6 +1035,8 @@ def execute(options: argparse.Namespace, output: Output, report: Report, stopper
     argv: list[str] = options.feast
     subcommand = next((word for word in argv if not word.startswith("-")), "")
     prepare_configuration(options, output)
+    if output.mask.longest:
+        output.capture()
     report.body["feast"] = feast_version()
     if options.checkout:
         report.body["commit"] = commit_of(options.checkout)
