@@ -221,7 +221,7 @@ def _check_security(job: dict[str, Any], plan: JobPlan) -> None:
     if found := loosened(spec, profile):
         raise FeastDagError(
             f"the pod is looser than its security profile {profile.name!r}: {'; '.join(found)}",
-            where="pod_options, job_overrides, or the cluster's pod_mutation_hook",
+            where="definitions_volume, pod_options, job_overrides, or the cluster's pod_mutation_hook",
             remedy="remove what loosens it, or name a looser profile: security_profile='writable-root', "
             "'baseline' or 'privileged'",
         )

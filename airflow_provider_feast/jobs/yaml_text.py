@@ -38,11 +38,20 @@ def _construct(loader: Any, node: yaml.ScalarNode) -> str:
 
 
 def _represent(dumper: yaml.SafeDumper, text: _Quoted) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style=text.style)
+    style = '"' if _LINE_ENDS.intersection(text) else text.style
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style=style)
 
 
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """PyYAML forgets that YAML takes these characters for line ends, and folds them, unless they are escaped."""
+    style = '"' if _LINE_ENDS.intersection(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_LINE_ENDS = frozenset("\x85\u2028\u2029")
 _Loader.add_constructor("tag:yaml.org,2002:str", _construct)
 _Dumper.add_representer(_Quoted, _represent)
+_Dumper.add_representer(str, _represent_text)
 
 
 def load(text: str, what: str) -> Any:

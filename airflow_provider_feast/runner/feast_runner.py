@@ -165,11 +165,13 @@ def patched(text: str, patches: list[Any], path: str) -> str:
         quoted.style = node.style
         return quoted
 
-    def represent(dumper: Any, value: Quoted) -> Any:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", str(value), style=value.style)
+    def represent(dumper: Any, value: str) -> Any:
+        style = '"' if set("\x85\u2028\u2029").intersection(value) else getattr(value, "style", None)
+        return dumper.represent_scalar("tag:yaml.org,2002:str", str(value), style=style)
 
     Loader.add_constructor("tag:yaml.org,2002:str", construct)
-    Dumper.add_representer(Quoted, represent)
+    for kind in (str, Quoted):  # PyYAML would fold what YAML takes for line ends, unless it is escaped
+        Dumper.add_representer(kind, represent)
     content = parse_yaml(text, path, Loader)
     for patch in patches:
         content = merge_patch(content, patch)
@@ -245,7 +247,7 @@ def forms(value: str) -> Iterator[str]:
     with contextlib.suppress(ValueError):
         password = urllib.parse.urlsplit(value).password or ""
         lines |= {password, urllib.parse.unquote(password)}
-    for line in lines:
+    for line in (line for line in lines if len(line) >= MIN_SECRET):
         yield from (line, urllib.parse.quote(line, safe=""), urllib.parse.quote_plus(line))
         yield from (repr(line)[1:-1], json.dumps(line)[1:-1], json.dumps(line, ensure_ascii=False)[1:-1])
         yield base64.b64encode(line.encode("utf-8", "surrogateescape")).decode().rstrip("=")
@@ -270,7 +272,7 @@ class Mask:
     def add(self, values: Iterable[str]) -> None:
         """Mask these values from now on, in all forms that they may have."""
         spelled = (form.encode("utf-8", "surrogateescape") for value in values for form in forms(value))
-        self._secrets |= {form for form in spelled if len(form) >= MIN_SECRET}
+        self._secrets |= set(spelled)
         ordered = sorted(self._secrets, key=len, reverse=True)
         self._pattern = re.compile(b"|".join(map(re.escape, ordered))) if ordered else None
         self.longest = len(ordered[0]) if ordered else 0

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from airflow_helpers import Cluster, DagServer, Run, feast_connection
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from git_server import GitServer, Origin, git
 
 from airflow_provider_feast.sandbox import Sandbox, demo_repo
 from airflow_provider_feast.sandbox.demo_world import World, run_job
+from airflow_provider_feast.sandbox.pods import isolation
 
 pytestmark = pytest.mark.xdist_group("airflow-definitions")
 TOKEN = "ghp_t0ken/with+odd:characters@"
@@ -194,6 +197,28 @@ def test_a_server_that_is_not_there_is_no_fault_of_the_dag(airflow: DagServer, w
     given = f"GitDefinitions('https://127.0.0.1:1/features.git', image={world.image!r})"
     run = apply(airflow, "away", "feast_bare", f"definitions={given}")
     assert run["apply"].error.startswith("DefinitionsUnreachableError"), run["apply"].error
+
+
+@pytest.mark.isolation
+@pytest.mark.skipif(not isolation.available(), reason="/etc/passwd is the machine's own without namespaces")
+@pytest.mark.parametrize("profile", ["restricted", "arbitrary-uid"])
+def test_openssh_gets_as_far_as_the_server_under_any_user_id(
+    airflow: DagServer, cluster: Cluster, world: World, profile: str
+) -> None:
+    key = ed25519.Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    body = {
+        "metadata": {"name": f"git-{profile}"},
+        "stringData": {"ssh-privatekey": key.decode(), "known_hosts": "[127.0.0.1]:1 ssh-ed25519 AAAA"},
+    }
+    cluster.core.create_namespaced_secret(cluster.namespace, body)
+    given = (
+        f"GitDefinitions('ssh://git@127.0.0.1:1/features.git', secret='git-{profile}', image={world.image!r})"
+    )
+    run = apply(airflow, "ssh", "feast_bare", f"definitions={given}, security_profile={profile!r}")
+    assert run["apply"].error.startswith("DefinitionsUnreachableError"), run["apply"].error
+    assert "connect to host 127.0.0.1 port 1: Connection refused" in run["apply"].error + run["apply"].log
 
 
 @pytest.fixture(scope="module")

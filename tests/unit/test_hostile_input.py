@@ -292,6 +292,7 @@ def test_a_configuration_of_any_kind_is_refused_or_named(value: Any, name: str, 
 
 
 @given(plain, plain)
+@example("\x85", "a\u2028'${X}")
 def test_a_mapping_is_refused_or_written_as_yaml_that_means_the_same(value: Any, patch: Any) -> None:
     content = {**STORE, "more": value}
     try:
@@ -312,6 +313,7 @@ def test_a_patch_is_refused_or_plain(value: Any) -> None:
 
 
 @given(plain, plain)
+@example({"a": "'${X}\x85"}, {"b": "\u2029"})
 def test_airflow_and_the_runner_merge_alike(base: Any, patch: Any) -> None:
     assume(not isinstance(base, list) or base)
     assert runner.merge_patch(base, patch) == merge_patch(base, patch)
