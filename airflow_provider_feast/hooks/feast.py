@@ -22,12 +22,13 @@ from airflow_provider_feast.jobs.sources import Resolved, check_image, config_ma
 from airflow_provider_feast.jobs.stream import Streams
 from airflow_provider_feast.jobs.submit import delete_and_wait
 from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
+from airflow_provider_feast.model.environment import plain_secret_variables
 from airflow_provider_feast.model.errors import (
     FeastConfigurationError,
     FeastError,
     MissingObjectError,
 )
-from airflow_provider_feast.model.fields import OBJECT_NAMES
+from airflow_provider_feast.model.fields import NAMES_OF_OBJECTS
 from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.outcome import Outcome
 from airflow_provider_feast.model.settings import FeastSettings, read_settings
@@ -79,13 +80,17 @@ class FeastHook(BaseHook):
                 remedy="give feast_conn_id= the name of a connection of the type Feast",
             )
         extra = self._extra(connection.extra)
-        return read_settings(self.feast_conn_id, extra).override(**self._overrides)
+        found = read_settings(self.feast_conn_id, extra).override(**self._overrides)
+        for name in plain_secret_variables(found.env):
+            mask_secret(str(found.env[name]))
+        return found
 
     def _extra(self, text: str | None) -> dict[str, Any]:
         """The connection's fields. Not ``extra_dejson``: it reads a typing error as "nothing is set", and masks names.
 
         Airflow takes what is called ``service_account`` or ``…secret…`` for a secret and replaces it wherever it
-        occurs in a log: a service account named `feast` would turn every "feast" into "***".
+        occurs in a log: a service account named `feast` would turn every "feast" into "***". Names of Secrets are no
+        secrets either, wherever a manifest or a reference has them.
         """
         try:
             extra = json.loads(text) if text else {}
@@ -101,7 +106,7 @@ class FeastHook(BaseHook):
                 where=f"connection {self.feast_conn_id!r}",
                 remedy=f"correct it under Admin → Connections → {self.feast_conn_id}",
             )
-        mask_secret({name: value for name, value in extra.items() if name not in OBJECT_NAMES})
+        mask_secret({name: value for name, value in extra.items() if name not in NAMES_OF_OBJECTS})
         return extra
 
     @cached_property

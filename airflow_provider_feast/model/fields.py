@@ -209,7 +209,10 @@ FIELDS: tuple[Field, ...] = (
 
 FIELD_NAMES = frozenset(field.name for field in FIELDS)
 
-OBJECT_NAMES = frozenset(
-    field.name for field in FIELDS if "secret" in field.name or field.name == "service_account"
+NAMES_OF_OBJECTS = frozenset(
+    field.name
+    for field in FIELDS
+    if "secret" in field.name
+    or field.name in ("service_account", "env", "env_from", "job_overrides", "definitions_volume")
 )
-"""Fields that hold names of objects, and no secrets, although Airflow takes them for such by their names."""
+"""Fields that hold names of objects where Airflow would see secrets, by the names of fields or of keys in them."""

@@ -13,7 +13,6 @@ from git_server import GitServer, Origin, git
 
 from airflow_provider_feast.sandbox import Sandbox, demo_repo
 from airflow_provider_feast.sandbox.demo_world import World, run_job
-from airflow_provider_feast.sandbox.pods import isolation
 
 pytestmark = pytest.mark.xdist_group("airflow-definitions")
 TOKEN = "ghp_t0ken/with+odd:characters@"
@@ -199,8 +198,6 @@ def test_a_server_that_is_not_there_is_no_fault_of_the_dag(airflow: DagServer, w
     assert run["apply"].error.startswith("DefinitionsUnreachableError"), run["apply"].error
 
 
-@pytest.mark.isolation
-@pytest.mark.skipif(not isolation.available(), reason="/etc/passwd is the machine's own without namespaces")
 @pytest.mark.parametrize("profile", ["restricted", "arbitrary-uid"])
 def test_openssh_gets_as_far_as_the_server_under_any_user_id(
     airflow: DagServer, cluster: Cluster, world: World, profile: str

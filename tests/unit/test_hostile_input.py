@@ -1,4 +1,4 @@
-"""Whatever an author gives: a clear error that names it, or it is harmless. Longer: FEAST_FUZZ_EXAMPLES=5000."""
+"""Whatever an author gives: a clear error that names it, or it is harmless. Longer: `make fuzz N=5000`."""
 
 from __future__ import annotations
 
