@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_feast.model.configurations import SECRET_NAME
 from airflow_provider_feast.model.errors import FeastDagError
-from airflow_provider_feast.model.names import check_key, check_object_name
+from airflow_provider_feast.model.names import check_key, check_object_name, text_problem
 from airflow_provider_feast.model.naming import slug
 
 _VARIABLE = re.compile(r"[ -<>-~]+")
@@ -48,7 +48,7 @@ def read_environment(given: Mapping[Any, Any]) -> dict[str, Value]:
 
 
 def _variable(name: Any) -> str:
-    if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+    if not isinstance(name, str) or not _VARIABLE.fullmatch(name) or text_problem(name):
         raise FeastDagError(
             f"env has the name {name!r}, which cannot be an environment variable's",
             remedy="use printable characters other than '='",
@@ -66,14 +66,13 @@ def _value(name: str, value: Any) -> Value:
         return str(value).lower()
     if isinstance(value, int) and value.bit_length() > 64:
         raise FeastDagError(f"{what} is a number that is too large", remedy="write it as text")
-    if not isinstance(value, (str, int, float)) or "\x00" in str(value) or _half(str(value)):
-        kind = "text with NUL or half a character pair" if isinstance(value, str) else type(value).__name__
-        raise FeastDagError(f"{what} is {kind}; the value of a variable must be text", remedy=_REMEDY)
+    if not isinstance(value, (str, int, float)):
+        raise FeastDagError(
+            f"{what} is {type(value).__name__}; the value of a variable must be text", remedy=_REMEDY
+        )
+    if problem := text_problem(str(value)):
+        raise FeastDagError(f"{what} {problem}", remedy=_REMEDY)
     return str(value)
-
-
-def _half(text: str) -> bool:
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _mapping(value: Mapping[Any, Any], what: str) -> Value:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+LONGEST_WHAT = 4000
+"""Characters of what happened; a value that somebody pasted by mistake may have millions."""
+
 
 class FeastError(Exception):
     """Base of every error of this package.
@@ -22,6 +25,11 @@ class FeastError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        what = (
+            what
+            if len(what) <= LONGEST_WHAT
+            else f"{what[: LONGEST_WHAT // 2]} … {what[-LONGEST_WHAT // 2 :]}"
+        )
         self.what, self.where, self.remedy = what, where, remedy
         parts = [what]
         if where:

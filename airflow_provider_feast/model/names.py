@@ -17,6 +17,9 @@ MOST_NODES = 20_000
 """Values inside one value (a mapping counts one, plus what is in it); a feature_store.yaml has some dozens."""
 
 DEEPEST = 50
+LONGEST_ARGUMENT = 100_000
+"""Bytes of one argument or variable; Linux starts no program with one of 128 KiB."""
+
 _LARGEST = 2**63
 
 
@@ -98,6 +101,19 @@ def _writable_text(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and value.isprintable()  # NUL, line ends and lone surrogates are not
 
 
+def text_problem(text: str) -> str:
+    """Why a text cannot be an argument or a variable of a process, or ""."""
+    if "\x00" in text:
+        return "holds NUL"
+    if _has_half_pair(text):
+        return "holds half of a character pair, which is no Unicode"
+    return f"is longer than {LONGEST_ARGUMENT} bytes" if len(text.encode()) > LONGEST_ARGUMENT else ""
+
+
+def _has_half_pair(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def check_plain(value: Any, what: str) -> None:
     """See that a value is plain JSON of a sane size, so that every part of the system can carry it.
 
@@ -139,7 +155,7 @@ def _is_plain(item: Any) -> bool:
 
 
 def _check_text(text: str, what: str) -> None:
-    if "\x00" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+    if "\x00" in text or _has_half_pair(text):
         raise FeastDagError(
             f"{what[:200]} holds NUL or half of a character pair, which no file or API takes",
             remedy="write proper Unicode text",

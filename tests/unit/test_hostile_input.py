@@ -126,6 +126,7 @@ def explained(error: FeastError) -> None:
     """What every refusal has: what is wrong, of a length that can be read, and what to do."""
     assert error.what
     assert error.remedy
+    assert len(str(error)) < 6000
     str(error).encode()  # it can be logged
 
 
@@ -149,6 +150,7 @@ def test_an_argument_is_refused_or_reaches_feast_as_one_argument(arguments: list
     (container,) = final(build_job(make_plan(command)))
     given_argv = container["command"][container["command"].index("--") + 1 :]
     assert [expand(part, {"id": "x", "HOME": "/root"}) for part in given_argv] == ["apply", *arguments]
+    assert all(len(part.encode()) < 128 * 1024 for part in given_argv)
     return None
 
 
@@ -273,6 +275,7 @@ def test_a_variable_is_refused_or_holds_exactly_what_was_given(env: dict[Any, An
     for name, value in env.items():
         if isinstance(value, str):
             assert expand(made[name]["value"], {"id": "x", "HOME": "/root"}) == value
+            assert len(value.encode()) < 128 * 1024
         elif isinstance(value, SecretRef):
             assert made[name]["valueFrom"]["secretKeyRef"] == {"name": value.name, "key": value.key}
     return None
