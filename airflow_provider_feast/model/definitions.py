@@ -215,10 +215,12 @@ def check_git_ref(ref: Any, what: str) -> str:
         or not ref.isprintable()
         or " " in ref
         or not 0 < len(ref.encode()) <= _REF_LENGTH
-        or ref.startswith(("-", "+", "/", "."))
-        or ref.endswith(("/", ".", ".lock"))
+        or ref.startswith(("-", "+"))
+        or ref == "@"
+        or ref.endswith(".")
         or _REF_CHARACTERS.intersection(ref)
-        or any(part in ref for part in ("..", "@{", "//"))
+        or any(part in ref for part in ("..", "@{"))
+        or any(not part or part.startswith(".") or part.endswith(".lock") for part in ref.split("/"))
     ):
         raise FeastDagError(
             f"{what}={ref!r} is not a branch, a tag or a commit",

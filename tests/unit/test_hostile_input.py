@@ -214,7 +214,10 @@ def test_git_gets_an_address_and_a_ref_and_never_an_option(
     return None
 
 
-@settings(max_examples=40)
+@settings(max_examples=max(40, settings().max_examples // 4))
+@example("@")
+@example("a/.b")
+@example("a.lock/b")
 @given(st.one_of(text, st.from_regex(r"[a-zA-Z0-9./_@{}~^-]{1,12}", fullmatch=True)))
 def test_a_ref_that_is_taken_is_one_that_git_takes(ref: str) -> None:
     try:
