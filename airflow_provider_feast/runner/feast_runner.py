@@ -64,8 +64,12 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def one_line(text: str, limit: int = 900) -> str:
-    line = " ".join(text.split())
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def shortened(line: str, limit: int = 900) -> str:
+    """A line that is not too long; what must be masked is masked before: half a secret matches nothing."""
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
@@ -242,7 +246,7 @@ def secrets_in(content: Any, key: str = "") -> Iterator[str]:
 
 def forms(value: str) -> Iterator[str]:
     """A secret as it may show up: whole, line by line, its parts, and as URL, Python, JSON and base64 spell it."""
-    lines = {value, value.strip(), *value.splitlines()}
+    lines = {value, value.strip(), one_line(value), *value.splitlines()}
     lines |= {match[1] for match in _PART.finditer(value)}
     with contextlib.suppress(ValueError):
         password = urllib.parse.urlsplit(value).password or ""
@@ -510,9 +514,8 @@ class Report:
         }
 
     def end(self, verdict: str, code: int, kind: str = "", message: str = "") -> None:
-        self.body.update(
-            verdict=verdict, exit_code=code, kind=kind, message=one_line(message), finished=utc_now()
-        )
+        told = shortened(one_line(self._mask.value(message)))
+        self.body.update(verdict=verdict, exit_code=code, kind=kind, message=told, finished=utc_now())
         self.write()
 
     def add(self, view: str, rows: int | None, seconds: float) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_feast.model.configurations import SECRET_NAME
 from airflow_provider_feast.model.errors import ERRORS
 from airflow_provider_feast.model.result import RESULT_SCHEMA, CommandResult
 from airflow_provider_feast.runner import feast_runner as runner
@@ -120,6 +121,18 @@ def test_pydantic_s_cut_values_are_masked_because_half_a_secret_matches_nothing(
         masked("long-secret-password").bytes(line) == b"[type=string_type, input_value=***, input_type=dict]"
     )
     assert masked("short").bytes(line) == line
+
+
+def test_a_secret_at_the_place_where_a_message_is_cut_is_masked_first(tmp_path: Path) -> None:
+    report = runner.Report(str(tmp_path / "log"), 4096, masked("long secret  with blanks"))
+    report.end("failed", 1, "command_failed", f"{'x ' * 440}long secret with blanks and more{' y' * 500}")
+    assert "long secret" not in (tmp_path / "log").read_text()
+    assert "x *** and" in (tmp_path / "log").read_text()
+
+
+def test_airflow_and_the_runner_take_the_same_names_for_those_of_secrets() -> None:
+    assert runner._SECRET_NAME.pattern == SECRET_NAME.pattern
+    assert runner._SECRET_NAME.flags == SECRET_NAME.flags
 
 
 def test_variables_that_are_called_like_secrets_are_masked_and_paths_are_not(
