@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow_provider_feast.jobs.disruption import disruption, full_disk
 from airflow_provider_feast.jobs.feast_texts import clean, error_text, no_access, recognise, shorten
+from airflow_provider_feast.jobs.git_texts import GIT_STEPS, git_problem
 from airflow_provider_feast.jobs.pod_view import Container, PodView, at, mapping, text
 from airflow_provider_feast.jobs.remedies import remedy
 from airflow_provider_feast.jobs.results import progress
@@ -87,6 +88,12 @@ def _reason_only(pod: PodView) -> Problem | None:
 
 
 def _init_problem(pod: PodView, container: Container, job: dict[str, Any]) -> Problem:
+    if (
+        container.name in GIT_STEPS
+        and text(container.ended.get("reason")) == "Error"
+        and container.exit_code < 129
+    ):
+        return git_problem(container.name, container.exit_code, text(container.ended.get("message")))
     problem = _container_problem(pod, container, job)
     if problem.kind not in ("command_failed", "usage_error"):
         return problem

@@ -6,16 +6,17 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import yaml
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_feast.hooks.feast import FeastHook
+from airflow_provider_feast.jobs import yaml_text
 from airflow_provider_feast.jobs.builder import build_final_job
 from airflow_provider_feast.jobs.conclusion import Conclusion
 from airflow_provider_feast.jobs.killing import Killing, task_state
 from airflow_provider_feast.jobs.logs import say_to
 from airflow_provider_feast.jobs.manifest import JobPlan
 from airflow_provider_feast.jobs.pod_logs import Positions
+from airflow_provider_feast.jobs.sources import say_warnings
 from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended, ensure_runner
 from airflow_provider_feast.jobs.watch import WatchOptions, execution_timeout_reached
 from airflow_provider_feast.model import naming
@@ -30,7 +31,6 @@ from airflow_provider_feast.model.errors import (
 from airflow_provider_feast.model.lock import LockRequest, default_lock_name, written_views
 from airflow_provider_feast.model.outcome import Outcome
 from airflow_provider_feast.model.settings import FeastSettings
-from airflow_provider_feast.model.sources import ConfigMapConfiguration
 from airflow_provider_feast.model.windows import Window
 
 DEFER_AFTER_SECONDS = 10.0
@@ -227,13 +227,13 @@ class TaskRun:
         return LockRequest(name, settings.lock_namespace or self._hook.namespace, views) if views else None
 
     def _wanted(self) -> Wanted:
-        key, epoch, settings = self._key(), self._epoch(), self.settings
-        command, text = self._command, self._hook.inline_configuration()
+        key, epoch, command = self._key(), self._epoch(), self._command
         if command is None:  # pragma: no cover (execute sets it)
             raise FeastDagError("no command")
+        resolved = self._hook.resolved
+        settings = resolved.settings._replace(deadline_seconds=self.settings.deadline_seconds)
+        say_warnings(resolved.warnings, self._log)
         runner = ensure_runner(self._hook.cluster)
-        source = settings.configuration
-        config_digest = naming.digest(text) if text else naming.digest(list(source)) if source else ""
 
         def build(name: str) -> dict[str, Any]:
             plan = JobPlan(
@@ -245,7 +245,7 @@ class TaskRun:
                 settings=settings,
                 namespace=self._hook.namespace,
                 runner=runner,
-                config_digest=config_digest[:40],
+                config_digest=resolved.digest,
                 allow_empty=self._operator.allows_empty,
                 window=str(self._window or ""),
                 lock=self._lock(),
@@ -254,7 +254,10 @@ class TaskRun:
             )
             return build_final_job(plan, self._hook.kubernetes, self._context)
 
-        return Wanted(key, epoch, lambda n: naming.job_name(command.subcommand, key, epoch, n), build, text)
+        def name_of(count: int) -> str:
+            return naming.job_name(command.subcommand, key, epoch, count)
+
+        return Wanted(key, epoch, name_of, build, resolved.files)
 
     def _announce(self) -> None:
         metadata = (self._job or {})["metadata"]
@@ -308,18 +311,14 @@ class TaskRun:
             )
 
     def _configured_project(self) -> str:
-        text = self._hook.inline_configuration()
-        source = self.settings.configuration
-        if isinstance(source, ConfigMapConfiguration):
-            text = (self._hook.cluster.read_config_map(source.name) or {}).get("data", {}).get(source.key)
+        text = self._hook.readable_configuration()
         if not text:
             raise FeastConfigurationError(
-                "the project cannot be confirmed: feature_store.yaml lies in the image, where Airflow cannot read it",
+                "the project cannot be confirmed: feature_store.yaml lies in the image or in a Secret, where Airflow "
+                "does not read it",
                 remedy="give the configuration as a ConfigMap or inline",
             )
-        try:
-            return str((yaml.safe_load(text) or {}).get("project"))
-        except (yaml.YAMLError, AttributeError) as error:
-            raise FeastConfigurationError(
-                f"feature_store.yaml is not YAML: {error}", remedy="correct it"
-            ) from error
+        content = yaml_text.load(text, "the configuration")
+        if not isinstance(content, dict):
+            raise FeastConfigurationError("feature_store.yaml is not a mapping", remedy="correct it")
+        return str(content.get("project"))

@@ -30,6 +30,7 @@ class CommandResult(NamedTuple):
     :param message: the reason of a failure, in Feast's words, or "".
     :param exit_code: the process's exit code, or ``None`` while it runs.
     :param feast: the version of Feast, or "".
+    :param commit: the Git commit of the definitions, or "".
     :param started: ISO 8601, UTC.
     :param finished: ISO 8601, UTC, or "".
     :param views: totals per feature view, as far as they fit.
@@ -44,6 +45,7 @@ class CommandResult(NamedTuple):
     message: str = ""
     exit_code: int | None = None
     feast: str = ""
+    commit: str = ""
     started: str = ""
     finished: str = ""
     views: dict[str, ViewTotals] = {}

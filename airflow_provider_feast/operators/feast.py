@@ -34,10 +34,12 @@ _OVERRIDES = (
     "image",
     "namespace",
     "configuration",
+    "configuration_patch",
     "definitions",
     "service_account",
     "security_profile",
     "env",
+    "env_from",
     "backoff_limit",
     "memory_limit",
     "memory_request",
@@ -62,10 +64,14 @@ class FeastCommandOperator(BaseOperator):
     :param namespace: where the Job runs.
     :param configuration: feature_store.yaml: a mapping, YAML text, or one of
         :mod:`airflow_provider_feast.model.sources`.
+    :param configuration_patch: a part of feature_store.yaml, merged over the rest for this task; ``None`` in it removes
+        a key.
     :param definitions: the feature repository: a path in the image, or one of the same module.
     :param service_account: the pod's service account.
     :param security_profile: name of a profile of :mod:`airflow_provider_feast.model.security`.
-    :param env: environment variables of the pod, merged over the connection's.
+    :param env: environment variables of the pod, merged over the connection's; a
+        :class:`~airflow_provider_feast.model.sources.SecretRef` takes a value from a Secret.
+    :param env_from: ``configmap/NAME`` and ``secret/NAME`` whose keys are variables of the pod.
     :param deadline: the Job is stopped after this time (timedelta, seconds, or text such as ``2h``).
     :param backoff_limit: pod failures that the Job bears before it fails.
     :param memory_limit: Kubernetes quantity, e.g. ``4Gi``. ``memory_request``, ``cpu_limit``, ``cpu_request`` alike.
@@ -85,10 +91,12 @@ class FeastCommandOperator(BaseOperator):
         "image",
         "namespace",
         "configuration",
+        "configuration_patch",
         "definitions",
         "service_account",
         "security_profile",
         "env",
+        "env_from",
         "deadline",
         "api_outage_tolerance",
         "memory_limit",
@@ -101,6 +109,7 @@ class FeastCommandOperator(BaseOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "command": "json",
         "configuration": "json",
+        "configuration_patch": "json",
         "env": "json",
         "pod_options": "json",
         "job_overrides": "json",
@@ -115,10 +124,12 @@ class FeastCommandOperator(BaseOperator):
         image: str | None = None,
         namespace: str | None = None,
         configuration: Any = None,
+        configuration_patch: dict[str, Any] | None = None,
         definitions: Any = None,
         service_account: str | None = None,
         security_profile: str | None = None,
-        env: dict[str, str] | None = None,
+        env: dict[str, Any] | None = None,
+        env_from: list[str] | str | None = None,
         deadline: timedelta | float | str | None = None,
         backoff_limit: int | None = None,
         memory_limit: str | None = None,
@@ -140,10 +151,12 @@ class FeastCommandOperator(BaseOperator):
         self.image = image
         self.namespace = namespace
         self.configuration = configuration
+        self.configuration_patch = configuration_patch
         self.definitions = definitions
         self.service_account = service_account
         self.security_profile = security_profile
         self.env = env
+        self.env_from = env_from
         self.deadline = deadline
         self.backoff_limit = backoff_limit
         self.memory_limit = memory_limit

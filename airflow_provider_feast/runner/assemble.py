@@ -11,6 +11,8 @@ PACKAGE = "airflow_provider_feast.runner"
 MODULES = (
     "basics",
     "configuration",
+    "patching",
+    "secrecy",
     "output",
     "report",
     "stopping",
@@ -24,6 +26,7 @@ MODULES = (
     "inspecting",
     "materializing",
     "copying",
+    "git_access",
     "feast_runner",
 )
 """The modules in the order of their imports; the last one is the entry point."""

@@ -11,6 +11,7 @@ DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 DEFAULT_MESSAGE_BYTES = 2048
 STOP_SECONDS = 20.0
 PROGRESS_SECONDS = 5.0
+LAST_WORDS_SECONDS = 2.0
 MIN_SECRET = 6
 MIN_MESSAGE = 160
 USAGE, NOTHING, CONFIGURATION, COPY, REFUSED = 64, 65, 66, 67, 68
@@ -34,8 +35,12 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def one_line(text: str, limit: int = 900) -> str:
-    line = " ".join(text.split())
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def shortened(line: str, limit: int = 900) -> str:
+    """A line that is not too long; what must be masked is masked before: half a secret matches nothing."""
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

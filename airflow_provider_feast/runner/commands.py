@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import json
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -12,11 +14,13 @@ from types import SimpleNamespace
 from typing import Any, Callable
 
 from airflow_provider_feast.runner.basics import CONFIGURATION, MATERIALIZE, Failure, Interrupted
-from airflow_provider_feast.runner.configuration import check_variables, read_configuration, secrets_of
+from airflow_provider_feast.runner.configuration import check_variables, read_configuration
 from airflow_provider_feast.runner.deletions import guard_deletions
 from airflow_provider_feast.runner.output import Output
+from airflow_provider_feast.runner.patching import parse_yaml, patched, write_private
 from airflow_provider_feast.runner.reasons import classify, described
 from airflow_provider_feast.runner.report import Report
+from airflow_provider_feast.runner.secrecy import secret_files, secret_variables, secrets_in, secrets_of
 from airflow_provider_feast.runner.stopping import Stopper
 from airflow_provider_feast.runner.watching import Watcher, nothing
 
@@ -42,21 +46,58 @@ def fast_start() -> None:
     typeguard.typechecked = typechecked
 
 
-def prepare_repo(path: str, subcommand: str) -> None:
+def prepare_repo(path: str, subcommand: str, checkout: str = "") -> None:
     """Make a missing repository directory; refuse ``apply`` without definitions: it would delete all views."""
-    if not os.path.isdir(path) and subcommand not in ("apply", "plan"):
+    needs = subcommand in ("apply", "plan")
+    if not os.path.isdir(path):
+        if needs or checkout:
+            reason = f"the repository has no directory {os.path.relpath(path, checkout)}" if checkout else ""
+            reason = reason or f"the repository directory {path} does not exist"
+            raise Failure(CONFIGURATION, "definitions_invalid", reason)
         try:
             os.makedirs(path)
         except OSError as error:
             reason = f"the repository directory {path} does not exist and cannot be made ({error.strerror})"
             raise Failure(CONFIGURATION, "configuration_invalid", reason) from error
-    if subcommand in ("apply", "plan"):
+    if needs:
         files = (name for _, _, names in os.walk(path, followlinks=True) for name in names)
         if not any(name.endswith(".py") and name != "__init__.py" for name in files):
             reason = (
                 f"no Python file with definitions in {path}; {subcommand} would delete every feature view"
             )
             raise Failure(CONFIGURATION, "definitions_invalid", reason)
+
+
+def commit_of(checkout: str) -> str:
+    """The commit that a working tree was made from."""
+    try:
+        with open(os.path.join(checkout, ".git", "HEAD"), encoding="utf-8") as file:
+            head = file.read().strip()
+    except OSError as error:
+        reason = f"there is no Git working tree in {checkout} ({error.strerror})"
+        raise Failure(CONFIGURATION, "definitions_invalid", reason) from error
+    return head if re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", head) else ""
+
+
+def prepare_configuration(options: argparse.Namespace, output: Output) -> None:
+    """Learn what must be masked, merge patches, and see that Feast will understand the configuration."""
+    output.mask.add(secret_variables(options.secret_variable))
+    output.mask.add(secret_files(options.secret_directory))
+    path = options.config or os.path.join(options.repo, "feature_store.yaml")
+    if not options.config and not options.patch and not os.path.isfile(path):
+        return
+    text = read_configuration(path)
+    output.mask.add(secrets_of(text))
+    if options.secret_config:
+        output.mask.add(secrets_in(parse_yaml(text, path)))
+    if options.patch:
+        with open(options.patch, encoding="utf-8") as file:
+            text = patched(text, json.load(file), path)
+        output.mask.add(secrets_of(text))
+        write_private(options.merged, text)
+        options.config = options.merged
+    check_variables(text, path)
+    parse_yaml(os.path.expandvars(text), path)
 
 
 def import_feast(slow_start: bool) -> None:
@@ -134,12 +175,15 @@ class Session:
 
 def begin(options: argparse.Namespace, session: Session, argv: list[str]) -> None:
     """Read the configuration, so that its secrets are masked from here on, and say what is going to be done."""
-    if options.config:
-        text = read_configuration(options.config)
-        session.output.mask.set(secrets_of(text))
-        check_variables(text, options.config)
-    session.report.body["feast"] = feast_version()
-    session.output.event("command_started", feast=session.report.body["feast"], argv=argv)
+    output, body = session.output, session.report.body
+    prepare_configuration(options, output)
+    if output.mask.longest:
+        output.capture()
+    body["feast"] = feast_version()
+    if options.checkout:
+        body["commit"] = commit_of(options.checkout)
+        print(f"Definitions: commit {body['commit']}")
+    output.event("command_started", feast=body["feast"], argv=argv, commit=body["commit"])
     session.report.write()
 
 
@@ -160,7 +204,7 @@ def run_command(options: argparse.Namespace, session: Session) -> None:
     argv: list[str] = options.feast
     subcommand = next((word for word in argv if not word.startswith("-")), "")
     begin(options, session, argv)
-    prepare_repo(options.repo, subcommand)
+    prepare_repo(options.repo, subcommand, options.checkout)
     import_feast(options.slow_start)
     watcher = session.watcher
     if subcommand != "version":
@@ -183,7 +227,7 @@ def run_command(options: argparse.Namespace, session: Session) -> None:
 def run_through_python(options: argparse.Namespace, session: Session, work: Callable[[], None]) -> None:
     """Do ``work``, which uses Feast's Python API."""
     begin(options, session, [options.command])
-    prepare_repo(options.repo, options.command)
+    prepare_repo(options.repo, options.command, options.checkout)
     import_feast(options.slow_start)
     session.watcher.install(getattr(options, "allow_empty", True))
     translated(work, options.repo, session.output)

@@ -1,12 +1,11 @@
-"""Read ``feature_store.yaml``: which variables it needs, and which values must not be printed."""
+"""Read ``feature_store.yaml``: which variables it needs, and whether they are there."""
 
 from __future__ import annotations
 
 import os
 import re
-import urllib.parse
 
-from airflow_provider_feast.runner.basics import CONFIGURATION, MIN_SECRET, Failure
+from airflow_provider_feast.runner.basics import CONFIGURATION, Failure
 
 _COMMENT = re.compile(
     r"""((?:(?<![^\s\[{,:-])"(?:\\.|[^"\\])*"|(?<![^\s\[{,:-])'[^']*'|[^#\n]|(?<=\S)#)*)[^\n]*"""
@@ -47,19 +46,3 @@ def check_variables(text: str, path: str) -> None:
             "unexpanded_variables",
             f"{path} uses environment variables that are not set in this container: {', '.join(missing)}",
         )
-
-
-def secrets_of(text: str) -> list[bytes]:
-    """What must not be printed: the values of the variables a configuration uses, also in URL spelling."""
-    forms: set[bytes] = set()
-    for value in (os.environ.get(name, "") for name in variables(text)):
-        for line in [value, *value.splitlines()]:
-            for form in (
-                line,
-                urllib.parse.quote(line, safe=""),
-                urllib.parse.quote_plus(line),
-                repr(line)[1:-1],
-            ):
-                if len(form) >= MIN_SECRET:
-                    forms.add(form.encode("utf-8", "surrogateescape"))
-    return sorted(forms, key=len, reverse=True)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
 
-from airflow_provider_feast.runner.basics import COPY, DEFAULT_MESSAGE_BYTES
-from airflow_provider_feast.runner.output import Mask
-from airflow_provider_feast.runner.report import Report
+from airflow_provider_feast.runner.basics import COPY, Failure
 
 
 def copy_tree(source: str, target: str, skip: str = "", above: tuple[str, ...] = ()) -> int:
@@ -36,18 +33,12 @@ def copy_tree(source: str, target: str, skip: str = "", above: tuple[str, ...] =
     return count
 
 
-def copy(options: argparse.Namespace) -> int:
-    """Copy mounted definitions to a writable place; the exit code."""
+def copy(options: argparse.Namespace) -> None:
+    """Copy mounted definitions to a writable place."""
     source, target = options.source, options.target
     try:
         count = copy_tree(source, target, skip="..")
     except OSError as error:
         message = f"definitions cannot be copied from {source} to {target}: {error}"
-        print(f"feast_runner: {message}", file=sys.stderr, flush=True)
-        log = options.termination_log
-        Report(log if os.path.exists(log) else "", DEFAULT_MESSAGE_BYTES, Mask()).end(
-            "failed", COPY, "definitions_invalid", message
-        )
-        return COPY
+        raise Failure(COPY, "definitions_invalid", message) from error
     print(f"copied {count} files from {source} to {target}", flush=True)
-    return 0

@@ -2,10 +2,10 @@
 
 ``run`` executes the Feast command line in this process (same arguments, same exit code, same output);
 ``materialize`` loads the windows of a plan; ``inspect`` prints the registry as JSON lines; ``copy`` makes a
-real copy of mounted definitions. Only the standard library and Feast are imported, and Python 3.9 is enough.
-Exit codes: 0 done, 1 Feast failed, 2 Feast usage error, 64 wrong call of this file, 65 nothing materialized,
-66 unusable configuration, 67 definitions cannot be copied, 68 refused (deletions, an older window),
-130/143 interrupted.
+real copy of mounted definitions, ``git-access`` brings a Secret into the forms that git reads. Only the standard
+library and Feast (with its PyYAML) are imported, and Python 3.9 is enough. Exit codes: 0 done, 1 Feast failed,
+2 Feast usage error, 64 wrong call of this file, 65 nothing materialized, 66 unusable configuration, 67 definitions
+cannot be copied or fetched, 68 refused (deletions, an older window), 130/143 interrupted.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 from typing import Callable, NoReturn
 
 from airflow_provider_feast.runner.basics import (
+    COPY,
     DEFAULT_MESSAGE_BYTES,
     DEFAULT_TERMINATION_LOG,
     SCHEMA,
@@ -29,9 +30,10 @@ from airflow_provider_feast.runner.basics import (
 )
 from airflow_provider_feast.runner.commands import Session, run_command
 from airflow_provider_feast.runner.copying import copy
+from airflow_provider_feast.runner.git_access import prepare_git_access
 from airflow_provider_feast.runner.inspecting import inspect_registry
 from airflow_provider_feast.runner.materializing import POLICIES, materialize
-from airflow_provider_feast.runner.output import Output
+from airflow_provider_feast.runner.output import Mask, Output
 from airflow_provider_feast.runner.report import Report
 from airflow_provider_feast.runner.stopping import Stopper
 
@@ -40,7 +42,8 @@ Work = Callable[[argparse.Namespace, Session], None]
 
 def run(options: argparse.Namespace, work: Work) -> int:
     """Do something with Feast and leave its result; the exit code."""
-    for name in ("repo", "config", "termination_log"):  # apply changes the working directory
+    # apply changes the working directory
+    for name in ("repo", "config", "patch", "merged", "checkout", "termination_log"):
         value = getattr(options, name)
         setattr(options, name, os.path.abspath(value) if value else "")
     output = Output()
@@ -75,6 +78,20 @@ def run(options: argparse.Namespace, work: Work) -> int:
         return end("interrupted", stopper.exit_code, "interrupted", why(stopper.exit_code))
 
 
+def prepare_definitions(options: argparse.Namespace, work: Callable[[argparse.Namespace], None]) -> int:
+    """Do one part of bringing definitions; the exit code."""
+    try:
+        work(options)
+    except (Failure, OSError) as error:
+        print(f"feast_runner: {error}", file=sys.stderr, flush=True)
+        log = options.termination_log
+        Report(log if os.path.exists(log) else "", DEFAULT_MESSAGE_BYTES, Mask()).end(
+            "failed", COPY, "definitions_invalid", str(error)
+        )
+        return COPY
+    return 0
+
+
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -97,6 +114,12 @@ def common_options(command: argparse.ArgumentParser) -> None:
         "--stop-seconds", type=float, default=STOP_SECONDS, help="time to stop cleanly after a signal"
     )
     command.add_argument("--slow-start", action="store_true", help="leave typeguard's checks on")
+    command.add_argument("--patch", default="", help="JSON list of patches to merge over the configuration")
+    command.add_argument("--merged", default="", help="where the patched configuration goes")
+    command.add_argument("--secret-config", action="store_true", help="the configuration lies in a Secret")
+    for name, what in (("variable", "variable that comes from a Secret"), ("directory", "mounted Secret")):
+        command.add_argument(f"--secret-{name}", action="append", default=[], help=f"mask a {what}")
+    command.add_argument("--checkout", default="", help="Git working tree whose commit goes into the result")
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -134,10 +157,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
         command.add_argument("--allow-empty", action="store_true", help="0 feature views are a success")
     for command in (running, loading, inspecting):
         common_options(command)
+    access = commands.add_parser("git-access", help="prepare a Secret for git and ssh")
+    access.add_argument("url")
     copying = commands.add_parser("copy", help="copy a mounted directory, following its symbolic links")
-    copying.add_argument("source")
-    copying.add_argument("target")
-    for command in (running, loading, inspecting, copying):
+    for command in (access, copying):
+        command.add_argument("source")
+        command.add_argument("target")
+    for command in (running, loading, inspecting, access, copying):
         command.add_argument(
             "--termination-log", default=DEFAULT_TERMINATION_LOG, help="where the result goes"
         )
@@ -151,8 +177,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     options = parse(argv)
-    works = {"run": run_command, "materialize": materialize, "inspect": inspect_registry}
-    return copy(options) if options.command == "copy" else run(options, works[options.command])
+    works: dict[str, Work] = {"run": run_command, "materialize": materialize, "inspect": inspect_registry}
+    if options.command in works:
+        return run(options, works[options.command])
+    return prepare_definitions(options, copy if options.command == "copy" else prepare_git_access)
 
 
 if __name__ == "__main__":

@@ -11,24 +11,40 @@ import re
 import sys
 import threading
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Iterable
 
-from airflow_provider_feast.runner.basics import PROGRESS_SECONDS, utc_now
+from airflow_provider_feast.runner.basics import LAST_WORDS_SECONDS, PROGRESS_SECONDS, utc_now
+from airflow_provider_feast.runner.secrecy import forms
 
 _ANSI = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_]|[ -/]+[0-~])")
 
 
+_INPUT = re.compile(rb"input_value=.*?, input_type=")
+
+
 class Mask:
-    """Replaces secrets by ``***``."""
+    """Replaces secrets by ``***``. What is shorter than MIN_SECRET is no secret: it would be in every other word."""
 
     def __init__(self) -> None:
+        self._secrets: set[bytes] = set()
         self._pattern: re.Pattern[bytes] | None = None
+        self.longest = 0
 
-    def set(self, secrets: list[bytes]) -> None:
-        self._pattern = re.compile(b"|".join(map(re.escape, secrets))) if secrets else None
+    def add(self, values: Iterable[str]) -> None:
+        """Mask these values from now on, in all forms that they may have."""
+        spelled = (form.encode("utf-8", "surrogateescape") for value in values for form in forms(value))
+        self._secrets |= set(spelled)
+        ordered = sorted(self._secrets, key=len, reverse=True)
+        self._pattern = re.compile(b"|".join(map(re.escape, ordered))) if ordered else None
+        self.longest = len(ordered[0]) if ordered else 0
 
     def bytes(self, data: bytes) -> bytes:
-        return self._pattern.sub(b"***", data) if self._pattern else data
+        if not self._pattern:
+            return data
+        shown = _INPUT.sub(
+            b"input_value=***, input_type=", data
+        )  # pydantic cuts it: half a secret matches nothing
+        return self._pattern.sub(b"***", shown)
 
     def value(self, value: Any) -> Any:
         """``value`` (a JSON value) with every string in it masked."""
@@ -45,22 +61,38 @@ class Mask:
 class PlainLines(io.RawIOBase):
     """A byte stream that passes whole lines on, without escape sequences and secrets.
 
-    A progress bar (``\\r``) becomes a line of its own, at most one every PROGRESS_SECONDS.
+    A progress bar (``\\r``) becomes a line of its own, at most one every PROGRESS_SECONDS. A stream ``beside`` another
+    one writes to the same place: their lines do not mix.
     """
 
-    def __init__(self, fd: int, mask: Mask, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        fd: int,
+        mask: Mask,
+        clock: Callable[[], float] = time.monotonic,
+        beside: PlainLines | None = None,
+    ) -> None:
         self._fd, self._mask, self._clock = fd, mask, clock
+        self._number = fd
         self._buffer = b""
         self._shown: bytes | None = None
         self._shown_at = float("-inf")
+        self._lock: Any = beside._lock if beside else threading.RLock()
+        self.tail: collections.deque[str] = beside.tail if beside else collections.deque(maxlen=40)
+
+    def move(self, fd: int) -> None:
+        """Write to another descriptor; programs that ask for this stream's one are still told the old."""
+        self._fd = fd
+
+    def renew_lock(self) -> None:
+        """In a new process: a thread that is not there may have held it."""
         self._lock = threading.RLock()
-        self.tail: collections.deque[str] = collections.deque(maxlen=40)
 
     def writable(self) -> bool:
         return True
 
     def fileno(self) -> int:
-        return self._fd
+        return self._number
 
     def isatty(self) -> bool:
         return False
@@ -72,8 +104,9 @@ class PlainLines(io.RawIOBase):
             for line in lines:
                 self._finish(line)
             self._progress()
-            if len(self._buffer) > 65536:
-                head, self._buffer = self._buffer[:-1024], self._buffer[-1024:]
+            if len(self._buffer) > 65536 + self._mask.longest:
+                whole, keep = self._mask.bytes(self._buffer), max(1024, self._mask.longest)
+                head, self._buffer = whole[:-keep], whole[-keep:]
                 self._emit(head)
         return len(data)
 
@@ -124,12 +157,53 @@ class Output:
     def __init__(self) -> None:
         self.mask = Mask()
         self.out, self.err = PlainLines(1, self.mask), PlainLines(2, self.mask)
+        self._pumps: list[threading.Thread] = []
 
     def install(self) -> None:
         for name, stream in (("stdout", self.out), ("stderr", self.err)):
             text: Any = io.TextIOWrapper(stream, "utf-8", "backslashreplace", write_through=True)
             setattr(sys, name, text)
         atexit.register(self.drain)
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def capture(self) -> None:
+        """From now on mask what C code and child processes write, too: they know the descriptors only.
+
+        Their words are passed on by a thread, so the very last ones are lost when this process is killed. That is why
+        it is done only where there is something to mask.
+        """
+        for number, stream in ((1, self.out), (2, self.err)):
+            saved = os.dup(number)
+            read, write = os.pipe()
+            stream.move(saved)
+            os.dup2(write, number)
+            os.close(write)
+            raw = PlainLines(saved, self.mask, beside=stream)
+            thread = threading.Thread(
+                target=self._pump, args=(read, raw), daemon=True, name="feast-runner-output"
+            )
+            thread.start()
+            self._pumps.append(thread)
+        atexit.register(self._end_capture)
+
+    @staticmethod
+    def _pump(read: int, raw: PlainLines) -> None:
+        while data := os.read(read, 65536):
+            raw.write(data)
+        raw.drain()
+
+    def _end_capture(self) -> None:
+        """Pass on what is still on its way; a child process that goes on is not waited for."""
+        self.drain()
+        null = os.open(os.devnull, os.O_WRONLY)
+        for number in (1, 2):
+            os.dup2(null, number)
+        for thread in self._pumps:
+            thread.join(LAST_WORDS_SECONDS)
+
+    def _after_fork(self) -> None:
+        for stream in (self.out, self.err):
+            stream.renew_lock()
 
     def drain(self) -> None:
         for stream in (self.out, self.err):

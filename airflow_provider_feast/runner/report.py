@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Any, Callable
 
-from airflow_provider_feast.runner.basics import MIN_MESSAGE, SCHEMA, one_line, utc_now
+from airflow_provider_feast.runner.basics import MIN_MESSAGE, SCHEMA, one_line, shortened, utc_now
 from airflow_provider_feast.runner.output import Mask
 
 
@@ -58,6 +58,7 @@ class Report:
             "message": "",
             "exit_code": None,
             "feast": "",
+            "commit": "",
             "started": utc_now(),
             "finished": "",
             "chunk": None,
@@ -68,9 +69,8 @@ class Report:
         }
 
     def end(self, verdict: str, code: int, kind: str = "", message: str = "") -> None:
-        self.body.update(
-            verdict=verdict, exit_code=code, kind=kind, message=one_line(message), finished=utc_now()
-        )
+        told = shortened(one_line(self._mask.value(message)))
+        self.body.update(verdict=verdict, exit_code=code, kind=kind, message=told, finished=utc_now())
         self.write()
 
     def add(self, view: str, rows: int | None, seconds: float) -> None:

@@ -230,15 +230,18 @@ def test_an_unknown_view_and_a_wrong_call_are_told_apart(fresh: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    "configuration",
-    ["project: demo\n  registry: [", "project: demo\nregistry: r.db\nprovider: no_such_provider\n"],
+    ("configuration", "code"),
+    [
+        ("project: demo\n  registry: [", 66),
+        ("project: demo\nregistry: r.db\nprovider: no_such_provider\n", 1),
+    ],
     ids=["bad YAML", "unknown provider"],
 )
-def test_a_bad_configuration_is_named(blank: Shop, tmp_path: Path, configuration: str) -> None:
+def test_a_bad_configuration_is_named(blank: Shop, tmp_path: Path, configuration: str, code: int) -> None:
     bad = tmp_path / "feature_store.yaml"
     bad.write_text(configuration)
     run = blank.copy(tmp_path)._replace(config=bad).run("apply")
-    assert (run.code, run.result.kind) == (1, "configuration_invalid")
+    assert (run.code, run.result.kind) == (code, "configuration_invalid")
 
 
 def test_a_project_that_does_not_match_is_a_configuration_error(blank: Shop, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import yaml
 from job_plans import IMAGE, LOAD, STORE, make_plan
 
 from airflow_provider_feast.jobs import manifest
+from airflow_provider_feast.jobs.definitions import COPY_EXITS
 from airflow_provider_feast.jobs.manifest import JobPlan, build_job, escape
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
@@ -26,6 +27,7 @@ from airflow_provider_feast.sandbox.controllers.failure_policy import judge
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 APPLY = FeastCommand.apply()
+HTTPS, SSH = "https://git.example.com/team/features.git", "git@git.example.com:team/features.git"
 INLINE = {"config_map": "", "configuration": STORE}
 
 VARIANTS: dict[str, JobPlan] = {
@@ -60,6 +62,48 @@ VARIANTS: dict[str, JobPlan] = {
         env_from="configmap/feast-env, secret/feast-credentials",
         service_account="feast-jobs",
     ),
+    "references": make_plan(
+        env={"PASSWORD": {"secret": "feast-credentials", "key": "password"}, "REGION": "eu-west-1"}
+        | {"ZONE": {"config_map": "places", "key": "zone", "optional": True}},
+    ),
+    "secret-configuration": make_plan(APPLY, config_map="", config_secret="feast", definitions_path="/repo"),
+    "secret-configuration-patched": make_plan(
+        config_map="",
+        config_secret="feast",
+        config_secret_key="production.yaml",
+        configuration_patch={"online_store": {"path": "/data/other.db"}},
+    ),
+    "image-configuration-patched": make_plan(
+        config_map="", definitions_path="/repo", configuration_patch={"registry": None}
+    ),
+    "git": make_plan(APPLY, definitions_git_url=HTTPS),
+    "git-token": make_plan(
+        APPLY,
+        definitions_git_url=HTTPS,
+        definitions_git_ref="v1.2",
+        definitions_git_secret="git-token",
+        definitions_git_image="registry.example/git:1",
+        definitions_subdirectory="features/production",
+        https_proxy="http://proxy.example:3128",
+        ca_bundle_config_map="company-ca",
+    ),
+    "git-ssh": make_plan(APPLY, definitions_git_url=SSH, definitions_git_secret="git-key"),
+    "git-ssh-arbitrary-uid": make_plan(
+        APPLY,
+        definitions_git_url="ssh://git@git.example.com:2222/team/features.git",
+        definitions_git_secret="git-key",
+        security_profile="arbitrary-uid",
+    ),
+    "cli-git-token": make_plan(
+        APPLY, command_mode="cli", definitions_git_url=HTTPS, definitions_git_secret="git-token"
+    ),
+    "claim": make_plan(APPLY, definitions_claim="features", definitions_subdirectory="production"),
+    "volume-in-place": make_plan(
+        APPLY,
+        definitions_volume={"csi": {"driver": "files.example.com", "readOnly": True}},
+        definitions_copy=False,
+    ),
+    "image-copied": make_plan(APPLY, definitions_path="/opt/app/feature_repo", definitions_copy=True),
     "limits": make_plan(
         deadline_seconds=600,
         backoff_limit=2,
@@ -237,4 +281,4 @@ def test_what_a_further_pod_cannot_mend_fails_the_job_at_once_and_a_disruption_d
 def test_the_exit_codes_of_the_policy_are_the_runners() -> None:
     ours = {basics.USAGE, basics.NOTHING, basics.CONFIGURATION, basics.COPY, basics.REFUSED}
     assert set(manifest.USAGE_EXITS) == ours | {2}
-    assert set(manifest.COPY_EXITS) == {basics.USAGE, basics.COPY}
+    assert set(COPY_EXITS) == {basics.USAGE, basics.COPY}

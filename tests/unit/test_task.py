@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException, AirflowTaskTimeou
 from job_plans import IMAGE
 
 from airflow_provider_feast.jobs import killing, task
+from airflow_provider_feast.jobs.sources import Resolved, resolve
 from airflow_provider_feast.jobs.task import TaskRun
 from airflow_provider_feast.model.errors import (
     ApiUnavailableError,
@@ -27,6 +28,7 @@ from airflow_provider_feast.model.errors import (
 from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
 from airflow_provider_feast.model.result import CommandResult, ViewTotals
 from airflow_provider_feast.model.settings import read_settings
+from airflow_provider_feast.model.sources import InlineConfiguration
 from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastMaterializeOperator
 from airflow_provider_feast.triggers.feast import FeastJobTrigger
 
@@ -73,8 +75,17 @@ class Hook:
         self.deleted: list[str] = []
         self._yaml = yaml
 
-    def inline_configuration(self) -> str | None:
-        return self._yaml
+    @property
+    def resolved(self) -> Resolved:
+        settings = self.settings
+        if self._yaml:
+            settings = settings._replace(configuration=InlineConfiguration(self._yaml))
+        return resolve(settings, self.cluster)
+
+    def readable_configuration(self) -> str | None:
+        if self._yaml:
+            return self._yaml
+        return self.cluster.config_maps.get("feast-config", {"data": {}})["data"].get("feature_store.yaml")
 
     def check_sources(self) -> None:
         """All is there."""
@@ -134,6 +145,7 @@ def test_a_succeeded_job_gives_one_small_result(monkeypatch: pytest.MonkeyPatch)
         "duration_seconds": 9.0,
         "image": IMAGE,
         "feast_version": "0.67.0",
+        "commit": "",
         "security_profile": "restricted",
         "views": {"driver_stats": {"rows": 7, "seconds": 1.5, "windows": 1}},
         "views_omitted": 0,
@@ -429,7 +441,7 @@ def test_a_configuration_that_cannot_be_read_confirms_nothing(monkeypatch: pytes
     with pytest.raises(FeastConfigurationError, match="cannot be confirmed"):
         run.confirm_project("demo")
     hook.cluster.config_maps["feast-config"] = {"data": {"feature_store.yaml": "- a list"}}
-    with pytest.raises(FeastConfigurationError, match="is not YAML"):
+    with pytest.raises(FeastConfigurationError, match="is not a mapping"):
         run.confirm_project("demo")
 
 
