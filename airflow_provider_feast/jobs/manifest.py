@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from airflow_provider_feast import __version__
+from airflow_provider_feast.jobs.chunks import ChunkedLoad, job_counts, load_annotations, load_arguments
 from airflow_provider_feast.jobs.definitions import DefinitionsPart, InitStep, definitions_part, mount
 from airflow_provider_feast.jobs.environment import (
     environment,
@@ -71,7 +72,8 @@ class JobPlan(NamedTuple):
     :param allow_empty: whether a materialization of no feature view is a success.
     :param window: the window as text, or "".
     :param lock: the lock it must hold, or ``None``.
-    :param older_windows: what a materialization does with rows older than what is online: ``guard`` or ``overwrite``.
+    :param older_windows: what a materialization does with rows older than what is online.
+    :param load: the chunks of a plan, which make it an Indexed Job, or ``None``.
     :param allow_deletions: whether ``apply`` may delete what the definitions lack.
     """
 
@@ -88,6 +90,7 @@ class JobPlan(NamedTuple):
     window: str = ""
     lock: LockRequest | None = None
     older_windows: str = "overwrite"
+    load: ChunkedLoad | None = None
     allow_deletions: bool = False
 
 
@@ -109,9 +112,7 @@ def build_job(plan: JobPlan) -> dict[str, Any]:
         },
         "spec": {
             "suspend": True,
-            "parallelism": 1,
-            "completions": 1,
-            "backoffLimit": settings.backoff_limit,
+            **job_counts(plan.load, settings.backoff_limit),
             "activeDeadlineSeconds": settings.deadline_seconds,
             "ttlSecondsAfterFinished": max(settings.ttl_seconds, settings.ttl_on_failure_seconds),
             "podReplacementPolicy": "Failed",
@@ -161,6 +162,7 @@ def _annotations(plan: JobPlan) -> dict[str, str]:
         naming.A_SECURITY: plan.settings.security_profile,
         naming.A_LOCK: f"{plan.lock.namespace}/{plan.lock.name}" if plan.lock else "",
         naming.A_LOCK_VIEWS: ",".join(plan.lock.views) if plan.lock else "",
+        **load_annotations(plan.load),
     }
     return {key: value for key, value in found.items() if value}
 
@@ -249,12 +251,15 @@ def feast_command(plan: JobPlan, part: DefinitionsPart, message_bytes: int) -> l
     options += ["--termination-log", "/dev/termination-log", "--message-bytes", str(message_bytes)]
     if plan.allow_empty and plan.command.subcommand in MATERIALIZE:
         options.append("--allow-empty")
+    if not settings.fast_start:
+        options.append("--slow-start")
+    if plan.load is not None:
+        arguments = load_arguments(plan.load, plan.older_windows, plan.lock)
+        return [settings.python, RUNNER, "materialize", *options, *arguments]
     if plan.older_windows != "overwrite" and plan.command.subcommand in MATERIALIZE:
         options += ["--older-windows", plan.older_windows]
     if plan.allow_deletions and plan.command.subcommand == "apply":
         options.append("--allow-deletions")
-    if not settings.fast_start:
-        options.append("--slow-start")
     return [settings.python, RUNNER, "run", *options, "--", *plan.command.argv]
 
 

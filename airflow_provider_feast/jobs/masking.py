@@ -36,7 +36,7 @@ def tell_secrets(job: Object, container_name: str) -> Object:
     options = [part for name in _variables(container) for part in ("--secret-variable", escape(name))]
     options += [part for path in _places(spec, container) for part in ("--secret-directory", escape(path))]
     command = _without_options(container["command"])
-    at = command.index("run") + 1
+    at = command.index(RUNNER) + 2  # behind the runner's own command
     container["command"] = [*command[:at], *options, *command[at:]]
     return job
 

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs import yaml_text
 from airflow_provider_feast.jobs.builder import build_final_job
+from airflow_provider_feast.jobs.chunks import ChunkedLoad, chunks_left, latest_of_plan
 from airflow_provider_feast.jobs.conclusion import Conclusion
 from airflow_provider_feast.jobs.killing import Killing, task_state
 from airflow_provider_feast.jobs.logs import say_to
@@ -29,7 +30,7 @@ from airflow_provider_feast.model.errors import (
     raise_told,
 )
 from airflow_provider_feast.model.lock import LockRequest, default_lock_name, written_views
-from airflow_provider_feast.model.outcome import Outcome
+from airflow_provider_feast.model.outcome import JobState, Outcome
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.windows import Window
 
@@ -71,6 +72,7 @@ class TaskRun:
         self._job: dict[str, Any] | None = None
         self._command: FeastCommand | None = None
         self._window: Window | None = None
+        self._load: ChunkedLoad | None = None
         self._waiting = self._leaving = self._killed = False
 
     @property
@@ -91,6 +93,9 @@ class TaskRun:
         try:
             self._hook.check_sources()
             self._command, self._window = self._operator.feast_command(self._context)
+            self._load, latest = self._what_is_left()
+            if latest is not None and self._load is not None and not self._load.chunks:
+                return self._nothing_left(latest)
             submission = create_or_adopt(self._hook.cluster, self._wanted(), say=self._log.info)
             self._job = submission.job
             if self._killed:  # while the Job was being made
@@ -226,6 +231,26 @@ class TaskRun:
         name = settings.lock_name or default_lock_name(settings.feature_store)
         return LockRequest(name, settings.lock_namespace or self._hook.namespace, views) if views else None
 
+    def _what_is_left(self) -> tuple[ChunkedLoad | None, dict[str, Any] | None]:
+        """The chunks that this task's Job is for, if it loads by chunks, and the Job that did some of them before."""
+        plan = self._operator.load_plan(self._window, self.settings.command_mode) if self._window else None
+        if plan is None:
+            return None, None
+        jobs = self._hook.cluster.list_jobs(f"{naming.L_KEY}={self._key().digest}")
+        latest = latest_of_plan(jobs, self._epoch(), plan.digest)
+        load = ChunkedLoad(plan, chunks_left(latest, plan.chunk_count))
+        done = plan.chunk_count - len(load.chunks)
+        already = f"; {done} are done already" if done else ""
+        self._log.info("The window is loaded in %s chunks%s.", plan.chunk_count, already)
+        return load, latest
+
+    def _nothing_left(self, latest: dict[str, Any]) -> dict[str, Any]:
+        """A Job may fail (at its deadline) when all of its chunks are done."""
+        self._job = latest
+        self._log.info("Nothing is left to load.")
+        self._announce()
+        return self._conclude(Outcome(JobState.SUCCEEDED))
+
     def _wanted(self) -> Wanted:
         key, epoch, command = self._key(), self._epoch(), self._command
         if command is None:  # pragma: no cover (execute sets it)
@@ -250,6 +275,7 @@ class TaskRun:
                 window=str(self._window or ""),
                 lock=self._lock(),
                 older_windows=self._operator.online_policy,
+                load=self._load,
                 allow_deletions=self._operator.deletions_allowed,
             )
             return build_final_job(plan, self._hook.kubernetes, self._context)

@@ -18,6 +18,7 @@ from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.literals import literal
 from airflow_provider_feast.model.merge import check_overrides
 from airflow_provider_feast.model.naming import OUR_LABELS
+from airflow_provider_feast.model.plan import Plan, choose_plan
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.windows import Window, parse_duration, parse_instant, resolve_window
 from airflow_provider_feast.operators.retries import default_retry_policy, retry_arguments
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 OLDER_WINDOWS = ("guard", "overwrite")
+"""What any materialization can do with rows that are older than what is online."""
+
+OLDER_WINDOWS_OF_PLANS = ("guard", "extend", "refuse", "skip", "overwrite")
+"""What one that loads by chunks can do with them."""
 
 DEFAULT_RETRY_POLICY = default_retry_policy()
 
@@ -193,6 +198,10 @@ class FeastCommandOperator(BaseOperator):
         """Whether ``apply`` may delete what the definitions lack."""
         return False
 
+    def load_plan(self, window: Window, command_mode: str) -> Plan | None:
+        """The plan of a materialization that is loaded by chunks, or ``None``: one pod runs the command."""
+        return None
+
     def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
         """The command of this run, and its window if it has one.
 
@@ -298,6 +307,8 @@ class FeastPlanOperator(FeastApplyOperator):
 class _MaterializingOperator(FeastCommandOperator):
     """What both ways to materialize share: an end, feature views, a version, and whether nothing is fine."""
 
+    policies: ClassVar[tuple[str, ...]] = OLDER_WINDOWS
+
     template_fields: Sequence[str] = (
         *FeastCommandOperator.template_fields,
         "end",
@@ -327,7 +338,7 @@ class _MaterializingOperator(FeastCommandOperator):
     def _check_literals(self) -> None:
         super()._check_literals()
         if literal(self.older_windows):
-            _check_policy(self.older_windows)
+            _check_policy(self.older_windows, self.policies)
         if self.end not in (None, "") and literal(self.end):
             parse_instant(self.end, "end")
         if literal(self.feature_views):
@@ -346,14 +357,14 @@ class _MaterializingOperator(FeastCommandOperator):
 
         :raises FeastDagError: when it is none of OLDER_WINDOWS.
         """
-        _check_policy(self.older_windows)
+        _check_policy(self.older_windows, self.policies)
         return self.older_windows
 
 
-def _check_policy(value: str) -> None:
-    if value not in OLDER_WINDOWS:
+def _check_policy(value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
         raise FeastDagError(
-            f"older_windows={value!r} is not one of {', '.join(OLDER_WINDOWS)}",
+            f"older_windows={value!r} is not one of {', '.join(known)}",
             remedy="leave it out for 'guard': rows that are older than what is online are left out",
         )
 
@@ -371,28 +382,45 @@ class FeastMaterializeOperator(_MaterializingOperator):
     :param version: a version of the one feature view that is named.
     :param allow_empty: a run that touches no feature view at all is a success.
     :param older_windows: ``guard`` leaves rows out that are older than what is online, so that windows may be loaded in
-        any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast.
+        any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast. For a window that
+        ends before what is loaded already: ``refuse`` fails, ``skip`` leaves it out, and ``extend`` loads up to the
+        newest end, which also loads what lies between.
+    :param chunk: what one pod loads of the window (timedelta, seconds, or text such as ``7d``). A window of more than
+        seven days is cut into at most fifty chunks by itself; a retry goes on with the first chunk that is not done.
+    :param step: how much of the event time is loaded at once within a chunk, by default a day.
     """
 
-    template_fields: Sequence[str] = (*_MaterializingOperator.template_fields, "start", "lookback")
+    template_fields: Sequence[str] = (
+        *_MaterializingOperator.template_fields,
+        "start",
+        "lookback",
+        "chunk",
+        "step",
+    )
+    policies: ClassVar[tuple[str, ...]] = OLDER_WINDOWS_OF_PLANS
 
     def __init__(
         self,
         *,
         start: datetime | str | None = None,
         lookback: timedelta | float | str | None = None,
+        chunk: timedelta | float | str | None = None,
+        step: timedelta | float | str | None = None,
         **kwargs: Any,
     ) -> None:
         self.start = start
         self.lookback = lookback
+        self.chunk = chunk
+        self.step = step
         super().__init__(**kwargs)
 
     def _check_literals(self) -> None:
         super()._check_literals()
         if self.start not in (None, "") and literal(self.start):
             parse_instant(self.start, "start")
-        if self.lookback is not None and literal(self.lookback):
-            parse_duration(self.lookback, "lookback")
+        for name in ("lookback", "chunk", "step"):
+            if getattr(self, name) is not None and literal(getattr(self, name)):
+                parse_duration(getattr(self, name), name)
         if self.start and self.end and literal(self.start) and literal(self.end):
             resolve_window(self.start, self.end)
         elif self.start and self.end in (None, ""):
@@ -420,6 +448,27 @@ class FeastMaterializeOperator(_MaterializingOperator):
         return FeastCommand.materialize(
             window.feast_start, window.feast_end, feature_views=views, version=self.version
         ), window
+
+    def load_plan(self, window: Window, command_mode: str) -> Plan | None:
+        """The plan, where the window is long, or chunks or a policy ask for one.
+
+        :raises FeastDagError: when what is asked for needs a plan, and a version or plain Feast cannot have one.
+        """
+        chunk, step = (
+            parse_duration(value, name) if value not in (None, "") else None
+            for name, value in (("chunk", self.chunk), ("step", self.step))
+        )
+        asked = chunk is not None or step is not None or self.older_windows not in OLDER_WINDOWS
+        if self.version or command_mode == "cli":
+            if asked:
+                raise FeastDagError(
+                    "chunk, step, and older_windows other than 'guard' and 'overwrite' need the runner, and load no "
+                    "version of a view",
+                    remedy="leave out version=, and command_mode='cli'",
+                )
+            return None
+        plan = choose_plan(window, window=step, chunk=chunk, views=check_feature_views(self.feature_views))
+        return plan if asked or plan.chunk_count > 1 else None
 
 
 class FeastMaterializeIncrementalOperator(_MaterializingOperator):

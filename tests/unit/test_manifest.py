@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ import yaml
 from job_plans import IMAGE, LOAD, STORE, make_plan
 
 from airflow_provider_feast.jobs import manifest
+from airflow_provider_feast.jobs.chunks import ChunkedLoad
 from airflow_provider_feast.jobs.definitions import COPY_EXITS
 from airflow_provider_feast.jobs.manifest import JobPlan, build_job, escape
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
+from airflow_provider_feast.model.plan import choose_plan
 from airflow_provider_feast.model.security import PROFILES, loosened
+from airflow_provider_feast.model.windows import Window
 from airflow_provider_feast.runner import basics
 from airflow_provider_feast.sandbox.admission.podsecurity import violations
 from airflow_provider_feast.sandbox.controllers.failure_policy import judge
@@ -37,6 +41,15 @@ VARIANTS: dict[str, JobPlan] = {
     "materialize-inline": make_plan(digest="0" * 40, **INLINE),
     "materialize-allow-empty-slow-start": make_plan(allow_empty=True, fast_start=False),
     "materialize-incremental": make_plan(FeastCommand.materialize_incremental("2026-01-01T00:00:00")),
+    "materialize-chunks": make_plan()._replace(
+        load=ChunkedLoad(
+            choose_plan(
+                Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)), views=["numbers"]
+            ),
+            (0, 1, 2, 5, 8),
+        ),
+        older_windows="guard",
+    ),
     "cli": make_plan(command_mode="cli"),
     "cli-apply": make_plan(APPLY, command_mode="cli", definitions_config_map="feast-definitions"),
     "teardown": make_plan(FeastCommand.teardown()),

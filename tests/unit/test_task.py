@@ -29,6 +29,7 @@ from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
 from airflow_provider_feast.model.result import CommandResult, ViewTotals
 from airflow_provider_feast.model.settings import read_settings
 from airflow_provider_feast.model.sources import InlineConfiguration
+from airflow_provider_feast.model.windows import Window
 from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastMaterializeOperator
 from airflow_provider_feast.triggers.feast import FeastJobTrigger
 
@@ -451,3 +452,29 @@ def test_after_the_teardown_ran_its_verdict_is_not_asked_for_again(
     run, _ = make_run(monkeypatch, Hook())
     run._job = a_job()
     run.confirm_project("demo")
+
+
+def test_a_plan_of_which_nothing_is_left_is_a_success_without_another_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    operator = FeastMaterializeOperator(task_id="load", chunk="12h", retries=0)
+    plan = operator.load_plan(Window(D1, D2), "runner")
+    assert plan is not None
+    failed = a_job("Failed")
+    failed["metadata"] |= {
+        "labels": {"airflow-provider-feast/epoch": "0"},
+        "annotations": {
+            "airflow-provider-feast/plan-digest": plan.digest,
+            "airflow-provider-feast/chunks": "0,1",
+        },
+    }
+    failed["status"]["completedIndexes"] = "0,1"
+    hook = Hook(failed)
+    monkeypatch.setattr(hook.cluster, "list_jobs", lambda selector: [failed], raising=False)
+    run, pushed = make_run(monkeypatch, hook, operator)
+    run._ti.__dict__.update(
+        dag_id="features", task_id="load", run_id="r", map_index=-1, try_number=2, max_tries=0
+    )
+    result = run.execute()
+    assert (result["outcome"], result["job"], pushed["job_name"]) == ("succeeded", "feast-load", "feast-load")
+    assert hook.deleted == []
