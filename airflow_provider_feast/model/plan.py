@@ -185,6 +185,7 @@ def choose_plan(
     :param views: feature views; none means all.
     :raises FeastDagError: when that gives more windows or chunks than one plan may have.
     """
+    range_ = Window(*map(_plain, range_))
     length = range_.end - range_.start
     step = window or min(DAY * max(1, math.ceil(length / (DAY * MOST_WINDOWS))), chunk or length)
     step = min(step, length)
@@ -204,6 +205,11 @@ def choose_plan(
             remedy=f"set chunk= to {_round_up(length / MOST_CHUNKS)} or longer, or load a shorter range",
         )
     return Plan(range_.start, range_.end, step, min(per_chunk, count), tuple(sorted(set(views))))
+
+
+def _plain(moment: datetime) -> datetime:
+    """Airflow's times are of a subclass whose differences cannot be divided by one another."""
+    return datetime.fromisoformat(moment.isoformat())
 
 
 def _round_up(length: timedelta) -> timedelta:

@@ -6,6 +6,7 @@ import itertools
 import json
 from datetime import UTC, datetime, timedelta
 
+import pendulum
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -176,3 +177,10 @@ def test_a_plan_of_many_views_is_json_of_one_line() -> None:
     text = choose_plan(days(2), views=[f"view_{number}" for number in range(300)]).to_json()
     assert "\n" not in text
     assert len(json.loads(text)["views"]) == 300
+
+
+def test_airflow_s_own_times_are_as_good_as_any() -> None:
+    first, last = pendulum.datetime(2026, 1, 1), pendulum.datetime(2026, 1, 31)
+    plan = choose_plan(Window(first, last))
+    assert plan == choose_plan(days(30))
+    assert type(plan.start) is type(plan.windows(0)[0].end) is datetime
