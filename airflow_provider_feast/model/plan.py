@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from airflow_provider_feast.model.errors import FeastDagError
-from airflow_provider_feast.model.windows import Window
+from airflow_provider_feast.model.windows import Window, plain_utc
 
 PLAN_SCHEMA = 1
 """Version of the JSON that the runner reads."""
@@ -185,7 +185,7 @@ def choose_plan(
     :param views: feature views; none means all.
     :raises FeastDagError: when that gives more windows or chunks than one plan may have.
     """
-    range_ = Window(*map(_plain, range_))
+    range_ = Window(*map(plain_utc, range_))
     length = range_.end - range_.start
     step = window or min(DAY * max(1, math.ceil(length / (DAY * MOST_WINDOWS))), chunk or length)
     step = min(step, length)
@@ -205,11 +205,6 @@ def choose_plan(
             remedy=f"set chunk= to {_round_up(length / MOST_CHUNKS)} or longer, or load a shorter range",
         )
     return Plan(range_.start, range_.end, step, min(per_chunk, count), tuple(sorted(set(views))))
-
-
-def _plain(moment: datetime) -> datetime:
-    """Airflow's times are of a subclass whose differences cannot be divided by one another."""
-    return datetime.fromisoformat(moment.isoformat())
 
 
 def _round_up(length: timedelta) -> timedelta:
