@@ -59,6 +59,7 @@ class CommandResult(NamedTuple):
         """The JSON object of the termination message, verdict first."""
         body = self._asdict()
         body["views"] = {name: totals._asdict() for name, totals in self.views.items()}
+        body |= {"steps": list(self.steps), "failed": list(self.failed)}
         return {"v": RESULT_SCHEMA, **body}
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -170,4 +171,5 @@ def test_the_checkpoint_stays_within_its_budget_however_many_windows_and_failure
         assert result is not None
         assert result.steps == (number + 1, 1000)
     assert len(result.failed) == 10
+    assert json.loads(json.dumps(result.to_dict())) == result.to_dict(), "it crosses from triggerer to worker"
     assert len(result.views) + result.views_omitted == 40
