@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 XDIST ?= 2
 
-.PHONY: help setup demo ui ui-stop test chaos lint bench cluster golden clean
+.PHONY: help setup demo ui ui-stop test chaos fuzz lint bench cluster golden clean
 .DEFAULT_GOAL := help
 
 help:  ## Show these targets
@@ -37,6 +37,9 @@ test: setup  ## Run every test, and those of a cluster once more where pods have
 
 chaos: setup  ## Play N random schedules of faults and kills from SEED (make chaos N=200 SEED=1)
 	@PYTHONPATH=tests $(BIN)/python -m chaos -n $(or $(N),20) $(if $(SEED),--seed $(SEED))
+
+fuzz: setup  ## Hostile input: N random examples for each property (make fuzz N=5000)
+	FEAST_FUZZ_EXAMPLES=$(or $(N),2000) $(BIN)/python -m pytest tests/unit/test_hostile_input.py -n $(XDIST)
 
 lint: setup  ## Formatter, linter, types, layers
 	$(BIN)/ruff format --check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 
-from benchmarks import api_requests, demo, latency, parse, sandbox, triggerer_cost
+from benchmarks import api_requests, demo, latency, materialize, parse, sandbox, triggerer_cost
 from benchmarks.figure import Figure
 
 BENCHMARKS: dict[str, Callable[[], Iterable[Figure]]] = {
@@ -13,6 +13,9 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Figure]]] = {
     "P2": latency.measure,
     "P3": api_requests.measure,
     "P4": triggerer_cost.measure,
+    "P5": materialize.one_window,
+    "P6": materialize.thirty_windows,
+    "P8": materialize.memory,
     "P9": demo.measure,
     "D1": sandbox.start,
     "D2": sandbox.no_op,

@@ -15,11 +15,13 @@ import hypothesis
 
 from airflow_provider_feast.sandbox.pytest_plugin import feast_sandbox
 
-# A busy machine is no failure, and a run is the same for everybody.
+# A busy machine is no failure, and a run is the same for everybody; longer and other ones are made on request.
+examples = int(os.environ.get("FEAST_FUZZ_EXAMPLES") or 0)
 hypothesis.settings.register_profile(
     "tests",
     deadline=None,
-    derandomize=True,
+    derandomize=not examples,
+    max_examples=examples or 100,
     database=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )

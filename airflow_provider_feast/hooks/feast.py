@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
@@ -19,29 +18,28 @@ from airflow_provider_feast.jobs.client import async_configuration, in_thread
 from airflow_provider_feast.jobs.diagnose import diagnose
 from airflow_provider_feast.jobs.logs import Say
 from airflow_provider_feast.jobs.pod_logs import PodLogs, Positions
+from airflow_provider_feast.jobs.sources import Resolved, check_image, config_map_text, resolve
 from airflow_provider_feast.jobs.stream import Streams
 from airflow_provider_feast.jobs.submit import delete_and_wait
 from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
+from airflow_provider_feast.model.environment import plain_secret_variables
 from airflow_provider_feast.model.errors import (
     FeastConfigurationError,
     FeastError,
     MissingObjectError,
 )
+from airflow_provider_feast.model.fields import NAMES_OF_OBJECTS
 from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.outcome import Outcome
 from airflow_provider_feast.model.settings import FeastSettings, read_settings
 from airflow_provider_feast.model.sources import (
-    CONFIG_BYTES,
+    CONFIG_KEY,
     ConfigMapConfiguration,
     ConfigMapDefinitions,
-    InlineConfiguration,
-    check_feature_store,
+    FeatureStoreConfiguration,
 )
 
 _IN_CLUSTER_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-
-_PLAIN_NAMES = frozenset({"service_account", "image_pull_secrets"})
-"""Fields that hold names of objects, and no secrets."""
 
 READ_SECONDS = 30.0
 """How long an API server that is away is waited for where only a log is to be read again."""
@@ -85,13 +83,17 @@ class FeastHook(BaseHook):
                 remedy="give feast_conn_id= the name of a connection of the type Feast",
             )
         extra = self._extra(connection.extra)
-        return read_settings(self.feast_conn_id, extra).override(**self._overrides)
+        found = read_settings(self.feast_conn_id, extra).override(**self._overrides)
+        for name in plain_secret_variables(found.env):
+            mask_secret(str(found.env[name]))
+        return found
 
     def _extra(self, text: str | None) -> dict[str, Any]:
         """The connection's fields. Not ``extra_dejson``: it reads a typing error as "nothing is set", and masks names.
 
         Airflow takes what is called ``service_account`` or ``…secret…`` for a secret and replaces it wherever it
-        occurs in a log: a service account named `feast` would turn every "feast" into "***".
+        occurs in a log: a service account named `feast` would turn every "feast" into "***". Names of Secrets are no
+        secrets either, wherever a manifest or a reference has them.
         """
         try:
             extra = json.loads(text) if text else {}
@@ -107,7 +109,7 @@ class FeastHook(BaseHook):
                 where=f"connection {self.feast_conn_id!r}",
                 remedy=f"correct it under Admin → Connections → {self.feast_conn_id}",
             )
-        mask_secret({name: value for name, value in extra.items() if name not in _PLAIN_NAMES})
+        mask_secret({name: value for name, value in extra.items() if name not in NAMES_OF_OBJECTS})
         return extra
 
     @cached_property
@@ -117,8 +119,11 @@ class FeastHook(BaseHook):
 
     @cached_property
     def namespace(self) -> str:
-        """Where the Jobs run: the setting, the Kubernetes connection's, the worker's own, or ``default``."""
-        found = self.settings.namespace or self._of_cluster(self.kubernetes.get_namespace)
+        """Where the Jobs run: the setting, the FeatureStore's, the Kubernetes connection's, the worker's own, or
+        ``default``."""
+        source = self.settings.configuration
+        named = source.namespace if isinstance(source, FeatureStoreConfiguration) else ""
+        found = self.settings.namespace or named or self._of_cluster(self.kubernetes.get_namespace)
         if not found and _IN_CLUSTER_NAMESPACE.exists():
             found = _IN_CLUSTER_NAMESPACE.read_text().strip()
         return found or "default"
@@ -155,50 +160,49 @@ class FeastHook(BaseHook):
                 remedy="set in_cluster where Airflow runs in the cluster, or a kubeconfig in the connection",
             ) from error
 
-    def inline_configuration(self) -> str | None:
-        """feature_store.yaml of an inline configuration, checked; ``None`` when it lies in the cluster.
+    @cached_property
+    def resolved(self) -> Resolved:
+        """The configuration as a Job needs it: found, patched and checked.
 
-        :raises FeastConfigurationError: when it is not YAML, lacks what every one needs, or is too large.
+        :raises FeastError: when it cannot be, naming what is missing or wrong.
         """
-        source = self.settings.configuration
-        if not isinstance(source, InlineConfiguration):
-            return None
-        content, text = source.content, source.content
-        if isinstance(content, str):
-            try:
-                content = yaml.safe_load(content)
-            except yaml.YAMLError as error:
-                raise FeastConfigurationError(
-                    f"the inline configuration is not YAML: {error}", remedy="correct feature_store.yaml"
-                ) from error
-        else:
-            text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        check_feature_store(content, "the inline configuration")
-        if len(text.encode()) > CONFIG_BYTES:
-            raise FeastConfigurationError(
-                f"the inline configuration has {len(text.encode())} bytes; a ConfigMap holds {CONFIG_BYTES}",
-                remedy="keep only what feature_store.yaml needs",
-            )
-        return str(text)
+        return resolve(self.settings, self.cluster)
+
+    def inline_configuration(self) -> str | None:
+        """feature_store.yaml as the Job's own ConfigMap will hold it; ``None`` when the pod takes it from elsewhere.
+
+        :raises FeastError: when it is not YAML, lacks what every one needs, or is too large.
+        """
+        return self.resolved.files.get(CONFIG_KEY)
+
+    def readable_configuration(self) -> str | None:
+        """feature_store.yaml, where Airflow may read it: inline, or in a ConfigMap.
+
+        :raises FeastError: when it should be there and is not.
+        """
+        source = self.resolved.settings.configuration
+        if isinstance(source, ConfigMapConfiguration):
+            return config_map_text(self.cluster, source)
+        return self.inline_configuration()
 
     def check_sources(self) -> None:
         """Look for what a Job would wait for in vain: its image, its configuration, its definitions.
 
+        Secrets are not looked at: Airflow never reads one.
+
         :raises FeastError: naming what is missing.
         """
-        settings = self.settings
         where = f"connection {self.feast_conn_id!r}"
-        if not settings.image:
-            raise FeastConfigurationError(
-                "no image is set",
-                where=where,
-                remedy="set the field `image` to an image with Feast, or image= on the operator",
-            )
+        if not isinstance(self.settings.configuration, FeatureStoreConfiguration):
+            check_image(self.settings, where)  # a FeatureStore may name one
+        settings = self.resolved.settings
+        check_image(settings, where)
         if settings.configuration is None and settings.definitions is None:
             raise FeastConfigurationError(
                 "neither a configuration nor definitions are set, so Feast would find no feature_store.yaml",
                 where=where,
-                remedy="set config_map (or configuration), or definitions_path to a repository in the image",
+                remedy="set config_map (or config_secret, configuration, feature_store_resource), or definitions with a "
+                "feature_store.yaml beside them",
             )
         source = settings.configuration
         if isinstance(source, ConfigMapConfiguration):
@@ -324,7 +328,6 @@ class FeastHook(BaseHook):
         """Reach the cluster and say what is missing (the button in the connection form)."""
         try:
             self.check_sources()
-            self.inline_configuration()
             self.cluster.list_jobs("app.kubernetes.io/name=feast")
         except FeastError as error:
             return False, str(error)

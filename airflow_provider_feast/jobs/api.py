@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import tenacity
-from kubernetes.client import ApiException, BatchV1Api, CoreV1Api
+from kubernetes.client import ApiException, BatchV1Api, CoreV1Api, CustomObjectsApi
 from urllib3.exceptions import HTTPError
 
+from airflow_provider_feast.model import feature_store
 from airflow_provider_feast.model.errors import (
     AdmissionRefusedError,
     AdmissionUnansweredError,
@@ -29,7 +30,11 @@ RETRY_SECONDS = 600.0
 """How long a worker's request is retried while the API server is away, unless the connection says otherwise."""
 
 
-_API_GROUPS = {"jobs": "batch", "leases": "coordination.k8s.io"}
+_API_GROUPS = {
+    "jobs": "batch",
+    "leases": "coordination.k8s.io",
+    feature_store.PLURAL: feature_store.GROUP,
+}
 
 
 def delete_options(uid: str, version: str | None = None) -> dict[str, Any]:
@@ -146,8 +151,14 @@ class ClusterApi:
 
     def __init__(self, api_client: Any, namespace: str, retry_seconds: float = RETRY_SECONDS) -> None:
         self.namespace = namespace
+        self._client, self._retry_seconds = api_client, retry_seconds
         self._core, self._batch = CoreV1Api(api_client), BatchV1Api(api_client)
-        self._retry_seconds = retry_seconds
+
+    def of_namespace(self, namespace: str) -> ClusterApi:
+        """The same cluster, in another namespace."""
+        if namespace == self.namespace:
+            return self
+        return ClusterApi(self._client, namespace, self._retry_seconds)
 
     def _call(
         self,
@@ -192,6 +203,16 @@ class ClusterApi:
         return self._call(
             "get", "configmaps", self._core.read_namespaced_config_map, name, self.namespace, expected=(404,)
         )
+
+    def read_feature_store(self, name: str) -> dict[str, Any] | None:
+        """A ``FeatureStore`` of the Feast operator, in the newest version that the cluster knows, or ``None``."""
+        read = CustomObjectsApi(self._client).get_namespaced_custom_object
+        for version in feature_store.VERSIONS:
+            place = (feature_store.GROUP, version, self.namespace, feature_store.PLURAL, name)
+            found = self._call("get", feature_store.PLURAL, read, *place, expected=(404,))
+            if found is not None:
+                return found
+        return None
 
     def create_config_map(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """Create a ConfigMap; ``None`` when its name is taken."""

@@ -18,6 +18,7 @@ from kubernetes.client import ApiClient, Configuration
 from kubernetes.client import models as k8s
 
 from airflow_provider_feast.jobs.manifest import CONTAINER, JobPlan, build_job
+from airflow_provider_feast.jobs.masking import tell_secrets
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.merge import check_overrides, merge
@@ -95,6 +96,7 @@ def build_final_job(plan: JobPlan, hook: Any, context: Any) -> dict[str, Any]:
     if overrides:
         check_overrides(overrides, naming.OUR_LABELS)
         job = merge(job, overrides)
+    job = tell_secrets(job, CONTAINER)
     _check_security(job, plan)
     job["metadata"].setdefault("annotations", {})[naming.A_MANIFEST_DIGEST] = manifest_digest(job)
     return job
@@ -219,7 +221,7 @@ def _check_security(job: dict[str, Any], plan: JobPlan) -> None:
     if found := loosened(spec, profile):
         raise FeastDagError(
             f"the pod is looser than its security profile {profile.name!r}: {'; '.join(found)}",
-            where="pod_options, job_overrides, or the cluster's pod_mutation_hook",
+            where="definitions_volume, pod_options, job_overrides, or the cluster's pod_mutation_hook",
             remedy="remove what loosens it, or name a looser profile: security_profile='writable-root', "
             "'baseline' or 'privileged'",
         )

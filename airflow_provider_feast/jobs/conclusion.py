@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_feast.hooks.feast import FeastHook
+from airflow_provider_feast.jobs.manifest import CONTAINER
 from airflow_provider_feast.jobs.submit import ended
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import FeastError, FeastTransientError
@@ -99,12 +100,19 @@ class Conclusion:
             "started": started,
             "finished": finished,
             "duration_seconds": _seconds(started, finished),
-            "image": settings.image,
+            "image": self._image() or settings.image,
             "feast_version": told.feast if told else "",
+            "commit": told.commit if told else "",
             "security_profile": settings.security_profile,
             "views": {view: totals._asdict() for view, totals in told.views.items()} if told else {},
             "views_omitted": told.views_omitted if told else 0,
         }
+
+    def _image(self) -> str:
+        """What the Job's main container runs; a FeatureStore may have named it."""
+        spec = (self._job or self._last).get("spec") or {}
+        containers = ((spec.get("template") or {}).get("spec") or {}).get("containers") or ()
+        return next((str(c.get("image") or "") for c in containers if c.get("name") == CONTAINER), "")
 
 
 def _now() -> str:

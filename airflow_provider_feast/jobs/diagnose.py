@@ -10,7 +10,7 @@ from airflow_provider_feast.jobs.ending import pod_problem
 from airflow_provider_feast.jobs.pod_view import PodView, at, condition, mapping, pods_of, text, whole
 from airflow_provider_feast.jobs.refusals import creation_problem
 from airflow_provider_feast.jobs.remedies import remedy
-from airflow_provider_feast.jobs.results import progress, result_of
+from airflow_provider_feast.jobs.results import progress, result_of, result_of_all
 from airflow_provider_feast.jobs.startup import pod_start_problem
 from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
 
@@ -73,7 +73,7 @@ def _succeeded(pods: list[PodView]) -> Outcome:
     if not done:
         return Outcome(JobState.SUCCEEDED)
     last = max(done, key=lambda pod: (pod.finished_at, pod.name))
-    return Outcome(JobState.SUCCEEDED, None, result_of(last), last.name)
+    return Outcome(JobState.SUCCEEDED, None, result_of_all(done), last.name)
 
 
 def _failed(

@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow_provider_feast.jobs.disruption import disruption, full_disk
 from airflow_provider_feast.jobs.feast_texts import clean, error_text, no_access, recognise, shorten
+from airflow_provider_feast.jobs.git_texts import GIT_STEPS, git_problem
 from airflow_provider_feast.jobs.pod_view import Container, PodView, at, mapping, text
 from airflow_provider_feast.jobs.remedies import remedy
 from airflow_provider_feast.jobs.results import progress
@@ -21,6 +22,7 @@ _RUNNER_EXITS = {
     65: ("nothing_materialized", "Nothing was materialized"),
     66: ("configuration_invalid", "feature_store.yaml cannot be used"),
     67: ("definitions_invalid", "The definitions cannot be copied"),
+    68: ("deletions_refused", "The runner refused what it was asked for"),
 }
 _SIGNALS = {
     132: "an illegal instruction (SIGILL): the image needs a newer processor than the node has",
@@ -86,6 +88,12 @@ def _reason_only(pod: PodView) -> Problem | None:
 
 
 def _init_problem(pod: PodView, container: Container, job: dict[str, Any]) -> Problem:
+    if (
+        container.name in GIT_STEPS
+        and text(container.ended.get("reason")) == "Error"
+        and container.exit_code < 129
+    ):
+        return git_problem(container.name, container.exit_code, text(container.ended.get("message")))
     problem = _container_problem(pod, container, job)
     if problem.kind not in ("command_failed", "usage_error"):
         return problem
@@ -154,8 +162,8 @@ def _more_memory(pod: PodView, job: dict[str, Any]) -> str:
     then = remedy("out_of_memory")
     if text(labels.get(COMPONENT)).startswith("materialize"):
         then += (
-            " Or set materialization.online_write_batch_size (e.g. 10000) in feature_store.yaml: it bounds what a "
-            "materialization holds in memory."
+            " Or lower materialization.online_write_batch_size in feature_store.yaml (10000 where it is not set): it "
+            "bounds how many rows a materialization prepares for the online store at once."
         )
     return then
 

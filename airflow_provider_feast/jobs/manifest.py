@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from airflow_provider_feast import __version__
+from airflow_provider_feast.jobs.chunks import ChunkedLoad, job_counts, load_annotations, load_arguments
+from airflow_provider_feast.jobs.definitions import DefinitionsPart, InitStep, definitions_part, mount
+from airflow_provider_feast.jobs.environment import (
+    environment,
+    environment_from,
+    escape,
+    variable,
+)
+from airflow_provider_feast.jobs.masking import tell_secrets
+from airflow_provider_feast.jobs.paths import (
+    CA_DIR,
+    CONFIG_FILE,
+    MERGED_DIR,
+    PATCH_DIR,
+    RUNNER,
+    TMP,
+)
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import MATERIALIZE, FeastCommand
 from airflow_provider_feast.model.lock import LockRequest
@@ -17,20 +35,13 @@ from airflow_provider_feast.model.security import (
 )
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.sources import (
+    CONFIG_KEY,
+    PATCH_KEY,
     ConfigMapConfiguration,
-    ConfigMapDefinitions,
-    ImageDefinitions,
+    SecretConfiguration,
 )
 
 CONTAINER = "feast"
-COPY_CONTAINER = "definitions"
-RUNNER_KEY = "feast_runner.py"
-RUNNER = f"/feast/runner/{RUNNER_KEY}"
-CONFIG_FILE = "/feast/config/feature_store.yaml"
-DEFINITIONS_DIR = "/feast/definitions"
-REPO_DIR = "/feast/repo"
-CA_DIR = "/feast/ca"
-NO_REPO_DIR = "/tmp/feast-repo"  # noqa: S108 (the pod's own emptyDir)
 GRACE_SECONDS = 60
 """``terminationGracePeriodSeconds``: time to stop cleanly and heal the registry's state."""
 
@@ -40,12 +51,10 @@ MESSAGE_BUDGET = 12 * 1024
 MESSAGE_BYTES = 2048
 
 
-USAGE_EXITS = (2, 64, 65, 66, 67)
+USAGE_EXITS = (2, 64, 65, 66, 67, 68)
 """Exit codes that every further pod would end with, too: Feast's usage error (2), and the runner's: a command line it
-does not understand (64), nothing to materialize (65), a configuration (66) or definitions (67) that cannot be used."""
-
-COPY_EXITS = (64, 67)
-"""The same of the init container that copies the definitions."""
+does not understand (64), nothing to materialize (65), a configuration (66) or definitions (67) that cannot be used,
+something it refuses to do (68)."""
 
 
 class JobPlan(NamedTuple):
@@ -63,6 +72,9 @@ class JobPlan(NamedTuple):
     :param allow_empty: whether a materialization of no feature view is a success.
     :param window: the window as text, or "".
     :param lock: the lock it must hold, or ``None``.
+    :param older_windows: what a materialization does with rows older than what is online.
+    :param load: the chunks of a plan, which make it an Indexed Job, or ``None``.
+    :param allow_deletions: whether ``apply`` may delete what the definitions lack.
     """
 
     name: str
@@ -77,6 +89,9 @@ class JobPlan(NamedTuple):
     allow_empty: bool = False
     window: str = ""
     lock: LockRequest | None = None
+    older_windows: str = "overwrite"
+    load: ChunkedLoad | None = None
+    allow_deletions: bool = False
 
 
 def build_job(plan: JobPlan) -> dict[str, Any]:
@@ -86,7 +101,7 @@ def build_job(plan: JobPlan) -> dict[str, Any]:
     """
     settings = plan.settings
     labels = naming.job_labels(plan.command.subcommand, plan.key, plan.epoch, settings.feature_store)
-    return {
+    job = {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
@@ -97,9 +112,7 @@ def build_job(plan: JobPlan) -> dict[str, Any]:
         },
         "spec": {
             "suspend": True,
-            "parallelism": 1,
-            "completions": 1,
-            "backoffLimit": settings.backoff_limit,
+            **job_counts(plan.load, settings.backoff_limit),
             "activeDeadlineSeconds": settings.deadline_seconds,
             "ttlSecondsAfterFinished": max(settings.ttl_seconds, settings.ttl_on_failure_seconds),
             "podReplacementPolicy": "Failed",
@@ -110,6 +123,7 @@ def build_job(plan: JobPlan) -> dict[str, Any]:
             },
         },
     }
+    return tell_secrets(job, CONTAINER)
 
 
 def _failure_rules(plan: JobPlan) -> Iterable[dict[str, Any]]:
@@ -120,8 +134,9 @@ def _failure_rules(plan: JobPlan) -> Iterable[dict[str, Any]]:
     """
     yield {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     yield _fail_on(CONTAINER, USAGE_EXITS)
-    if isinstance(plan.settings.definitions, ConfigMapDefinitions):
-        yield _fail_on(COPY_CONTAINER, COPY_EXITS)
+    for step in definitions_part(plan.settings).steps:
+        if step.fails_job:
+            yield _fail_on(step.name, step.fails_job)
 
 
 def _fail_on(container: str, codes: Iterable[int]) -> dict[str, Any]:
@@ -147,6 +162,7 @@ def _annotations(plan: JobPlan) -> dict[str, str]:
         naming.A_SECURITY: plan.settings.security_profile,
         naming.A_LOCK: f"{plan.lock.namespace}/{plan.lock.name}" if plan.lock else "",
         naming.A_LOCK_VIEWS: ",".join(plan.lock.views) if plan.lock else "",
+        **load_annotations(plan.load),
     }
     return {key: value for key, value in found.items() if value}
 
@@ -158,18 +174,18 @@ def _pod_annotations(settings: FeastSettings) -> dict[str, str]:
 def _pod_spec(plan: JobPlan) -> dict[str, Any]:
     settings = plan.settings
     profile = profile_named(settings.security_profile)
-    copies = isinstance(settings.definitions, ConfigMapDefinitions)
+    part = definitions_part(settings)
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pod_security_context(profile, settings.run_as_user),
-        "containers": [_feast_container(plan, containers=2 if copies else 1)],
-        "volumes": list(_volumes(plan)),
+        "containers": [_feast_container(plan, part)],
+        "volumes": [*_volumes(plan, part), *part.volumes],
     }
-    if copies:
-        spec["initContainers"] = [_copy_container(plan)]
+    if part.steps:
+        spec["initContainers"] = [_init_container(plan, step) for step in part.steps]
     if settings.service_account:
         spec["serviceAccountName"] = settings.service_account
     if settings.image_pull_secrets:
@@ -177,11 +193,11 @@ def _pod_spec(plan: JobPlan) -> dict[str, Any]:
     return spec
 
 
-def _container(plan: JobPlan, name: str, command: list[str]) -> dict[str, Any]:
+def _container(plan: JobPlan, name: str, command: list[str], image: str = "") -> dict[str, Any]:
     settings = plan.settings
     container: dict[str, Any] = {
         "name": name,
-        "image": settings.image,
+        "image": image or settings.image,
         "command": [escape(part) for part in command],
         "workingDir": "/tmp",  # noqa: S108 (the pod's own emptyDir)
         "securityContext": container_security_context(profile_named(settings.security_profile)),
@@ -196,105 +212,89 @@ def _container(plan: JobPlan, name: str, command: list[str]) -> dict[str, Any]:
     return container
 
 
-def escape(text: str) -> str:
-    """Text that Kubernetes hands over as it is: it would expand ``$(NAME)`` in command and args."""
-    return text.replace("$", "$$")
-
-
-def _feast_container(plan: JobPlan, containers: int) -> dict[str, Any]:
-    container = _container(
-        plan, CONTAINER, feast_command(plan, min(MESSAGE_BYTES, MESSAGE_BUDGET // containers))
-    )
-    container["env"] = list(_environment(plan.settings))
-    if plan.settings.env_from:
-        container["envFrom"] = [_env_from(source) for source in plan.settings.env_from]
-    container["volumeMounts"] = [
-        {"name": volume["name"], "mountPath": _MOUNTS[volume["name"]]}
-        | ({"readOnly": True} if "configMap" in volume else {})
-        for volume in _volumes(plan)
-        if volume["name"] != "feast-definitions"
+def _feast_container(plan: JobPlan, part: DefinitionsPart) -> dict[str, Any]:
+    settings = plan.settings
+    message_bytes = min(MESSAGE_BYTES, MESSAGE_BUDGET // (1 + len(part.steps)))
+    container = _container(plan, CONTAINER, feast_command(plan, part, message_bytes))
+    container["env"] = environment(settings)
+    container["envFrom"] = list(environment_from(settings))
+    mounts = [
+        mount(volume["name"], _MOUNTS[volume["name"]], read_only="emptyDir" not in volume)
+        for volume in _volumes(plan, part)
     ]
+    container["volumeMounts"] = [*mounts, *part.mounts]
     return container
 
 
-def _copy_container(plan: JobPlan) -> dict[str, Any]:
-    container = _container(
-        plan, COPY_CONTAINER, [plan.settings.python, RUNNER, "copy", DEFINITIONS_DIR, REPO_DIR]
-    )
-    container["volumeMounts"] = [
-        {"name": "feast-runner", "mountPath": _MOUNTS["feast-runner"], "readOnly": True},
-        {"name": "feast-definitions", "mountPath": DEFINITIONS_DIR, "readOnly": True},
-        {"name": "feast-repo", "mountPath": REPO_DIR},
-        {"name": "tmp", "mountPath": _MOUNTS["tmp"]},
-    ]
+def _init_container(plan: JobPlan, step: InitStep) -> dict[str, Any]:
+    container = _container(plan, step.name, step.command, step.image)
+    if step.env:
+        container["env"] = [variable(name, value) for name, value in step.env.items()]
+    container["volumeMounts"] = [*step.mounts, mount("tmp", TMP)]
     return container
 
 
-def feast_command(plan: JobPlan, message_bytes: int) -> list[str]:
+def feast_command(plan: JobPlan, part: DefinitionsPart, message_bytes: int) -> list[str]:
     """What the container executes: the runner with Feast's argv, or plain ``feast``."""
     settings = plan.settings
     config = [CONFIG_FILE] if settings.configuration is not None else []
     if settings.command_mode == "cli":
-        repo = ["-c", repo_directory(settings)] if settings.definitions is not None else ["-c", "/tmp"]  # noqa: S108
-        return ["feast", *repo, *(["-f", *config] if config else []), *plan.command.argv]
-    options = ["--repo", repo_directory(settings), *(["--config", *config] if config else [])]
+        repo = part.repo if settings.definitions is not None else TMP
+        return ["feast", "-c", repo, *(["-f", *config] if config else []), *plan.command.argv]
+    options = ["--repo", part.repo, *(["--config", *config] if config else [])]
+    if settings.configuration_patch:
+        options += ["--patch", f"{PATCH_DIR}/{PATCH_KEY}", "--merged", f"{MERGED_DIR}/feature_store.yaml"]
+    if isinstance(settings.configuration, SecretConfiguration):
+        options.append("--secret-config")
+    if part.checkout:
+        options += ["--checkout", part.checkout]
     options += ["--termination-log", "/dev/termination-log", "--message-bytes", str(message_bytes)]
     if plan.allow_empty and plan.command.subcommand in MATERIALIZE:
         options.append("--allow-empty")
     if not settings.fast_start:
         options.append("--slow-start")
+    if plan.load is not None:
+        arguments = load_arguments(plan.load, plan.older_windows, plan.lock)
+        return [settings.python, RUNNER, "materialize", *options, *arguments]
+    if plan.older_windows != "overwrite" and plan.command.subcommand in MATERIALIZE:
+        options += ["--older-windows", plan.older_windows]
+    if plan.allow_deletions and plan.command.subcommand == "apply":
+        options.append("--allow-deletions")
     return [settings.python, RUNNER, "run", *options, "--", *plan.command.argv]
 
 
-def repo_directory(settings: FeastSettings) -> str:
-    """Where Feast finds the repository: in the image, in the copy, or an empty directory."""
-    if isinstance(settings.definitions, ImageDefinitions):
-        return settings.definitions.path
-    return REPO_DIR if settings.definitions is not None else NO_REPO_DIR
-
-
 _MOUNTS = {
-    "tmp": "/tmp",  # noqa: S108 (the pod's own emptyDir)
-    "feast-runner": "/feast/runner",
-    "feast-config": "/feast/config",
-    "feast-definitions": DEFINITIONS_DIR,
-    "feast-repo": REPO_DIR,
+    "tmp": TMP,
+    "feast-runner": posixpath.dirname(RUNNER),
+    "feast-config": posixpath.dirname(CONFIG_FILE),
+    "feast-patch": PATCH_DIR,
+    "feast-merged": MERGED_DIR,
     "feast-ca": CA_DIR,
 }
 
 
-def _volumes(plan: JobPlan) -> Iterable[dict[str, Any]]:
+def _volumes(plan: JobPlan, part: DefinitionsPart) -> Iterable[dict[str, Any]]:
+    """The volumes of the main container, but for the definitions'."""
     settings = plan.settings
+    runs = settings.command_mode != "cli"
     yield {"name": "tmp", "emptyDir": {"sizeLimit": settings.tmp_size}}
-    if settings.command_mode != "cli" or isinstance(settings.definitions, ConfigMapDefinitions):
+    if runs or any(RUNNER in step.command for step in part.steps):
         yield {"name": "feast-runner", "configMap": {"name": plan.runner}}
     if settings.configuration is not None:
-        source = settings.configuration
-        key = source.key if isinstance(source, ConfigMapConfiguration) else "feature_store.yaml"
-        items = [{"key": key, "path": "feature_store.yaml"}]
-        yield {"name": "feast-config", "configMap": {"name": config_map_name(plan), "items": items}}
-    if isinstance(settings.definitions, ConfigMapDefinitions):
-        yield {"name": "feast-definitions", "configMap": {"name": settings.definitions.name}}
-        yield {"name": "feast-repo", "emptyDir": {"sizeLimit": settings.tmp_size}}
+        yield _config_volume(plan)
+    if settings.configuration_patch and runs:
+        yield {"name": "feast-patch", "configMap": {"name": plan.name}}
+        yield {"name": "feast-merged", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}
     if settings.ca_bundle_config_map:
         items = [{"key": settings.ca_bundle_key, "path": "ca-bundle.crt"}]
         yield {"name": "feast-ca", "configMap": {"name": settings.ca_bundle_config_map, "items": items}}
 
 
-def _environment(settings: FeastSettings) -> Iterable[dict[str, str]]:
-    found = {"PYTHONUNBUFFERED": "1", "HOME": "/tmp"}  # noqa: S108
-    for name in ("http_proxy", "https_proxy", "no_proxy"):
-        if value := getattr(settings, name):
-            found |= {name: value, name.upper(): value}
-    if settings.ca_bundle_config_map:
-        bundle = f"{CA_DIR}/ca-bundle.crt"
-        found |= dict.fromkeys(
-            ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE"), bundle
-        )
-    for name, value in (found | dict(settings.env)).items():
-        yield {"name": name, "value": escape(value)}
-
-
-def _env_from(source: str) -> dict[str, Any]:
-    kind, _, name = source.partition("/")
-    return {"configMapRef" if kind == "configmap" else "secretRef": {"name": name}}
+def _config_volume(plan: JobPlan) -> dict[str, Any]:
+    source = plan.settings.configuration
+    if isinstance(source, SecretConfiguration):
+        items = [{"key": source.key, "path": CONFIG_KEY}]
+        return {"name": "feast-config", "secret": {"secretName": source.name, "items": items}}
+    key = source.key if isinstance(source, ConfigMapConfiguration) else CONFIG_KEY
+    items = [{"key": key, "path": CONFIG_KEY}]
+    return {"name": "feast-config", "configMap": {"name": config_map_name(plan), "items": items}}

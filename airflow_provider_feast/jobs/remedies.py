@@ -9,6 +9,9 @@ REMEDIES: dict[str, str] = {
     "configuration_invalid": "Correct feature_store.yaml, which the connection or the operator names.",
     "unexpanded_variables": "Give the pod the variables: `env` or `env_from` in the connection.",
     "definitions_invalid": "Correct the feature repository; `feast plan` on a laptop shows the same error.",
+    "deletions_refused": "Put the objects back into the definitions, or allow it with allow_deletions=True.",
+    "older_window": "Set older_windows= to 'guard', or to 'extend', 'skip' or 'overwrite' where the message names why "
+    "'guard' cannot work.",
     "unknown_feature_view": "Check the name with `feast feature-views list`; a new view needs `feast apply` first.",
     "nothing_materialized": "Check that `feast apply` ran on this feature store and that the views are online; "
     "if nothing to do is fine, set allow_empty=True.",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from functools import cache
-from importlib import resources
 from typing import Any, NamedTuple
 
 from airflow_provider_feast.jobs.api import ClusterApi
-from airflow_provider_feast.jobs.manifest import RUNNER_KEY
+from airflow_provider_feast.jobs.paths import RUNNER_KEY
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.errors import (
     ApiUnavailableError,
@@ -20,6 +19,7 @@ from airflow_provider_feast.model.errors import (
     SupersededError,
 )
 from airflow_provider_feast.model.naming import A_MANIFEST_DIGEST, L_EPOCH, L_KEY
+from airflow_provider_feast.runner.assemble import assembled
 
 _ROUNDS = 6
 
@@ -124,14 +124,14 @@ class Wanted(NamedTuple):
     :param epoch: its epoch.
     :param name_of: the name of the epoch's n-th Job.
     :param build: the final manifest for a name.
-    :param configuration: feature_store.yaml for a ConfigMap that the Job owns, or ``None``.
+    :param files: what a ConfigMap that the Job owns shall hold, by key; none when it is empty.
     """
 
     key: naming.TaskKey
     epoch: str
     name_of: Callable[[int], str]
     build: Callable[[str], dict[str, Any]]
-    configuration: str | None = None
+    files: Mapping[str, str] = {}
 
 
 def create_or_adopt(
@@ -211,21 +211,27 @@ def _check_ours(cluster: ClusterApi, name: str, wanted: Wanted) -> None:
 
 def _equip(cluster: ClusterApi, job: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
     """Give a Job that has not run yet the ConfigMap it needs."""
-    if job["spec"].get("suspend") and not ended(job) and wanted.configuration is not None:
-        _own_config_map(cluster, job, wanted.configuration)
+    if job["spec"].get("suspend") and not ended(job) and wanted.files:
+        _own_config_map(cluster, job, wanted.files)
     return job
 
 
-def _own_config_map(cluster: ClusterApi, job: dict[str, Any], text: str) -> None:
+def _own_config_map(cluster: ClusterApi, job: dict[str, Any], files: Mapping[str, str]) -> None:
     metadata = job["metadata"]
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
     labels = {key: value for key, value in metadata["labels"].items() if key in naming.OUR_LABELS}
+    digest = (metadata.get("annotations") or {}).get(naming.A_CONFIG_DIGEST, "")
     body = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": metadata["name"], "labels": labels, "ownerReferences": [owner]},
+        "metadata": {
+            "name": metadata["name"],
+            "labels": labels,
+            "annotations": {naming.A_CONFIG_DIGEST: digest},
+            "ownerReferences": [owner],
+        },
         "immutable": True,
-        "data": {"feature_store.yaml": text},
+        "data": dict(files),
     }
     if cluster.create_config_map(body) is not None:
         return
@@ -264,8 +270,8 @@ def delete_and_wait(
 
 @cache
 def runner_source() -> str:
-    """The text of the runner."""
-    return resources.files("airflow_provider_feast.runner").joinpath(RUNNER_KEY).read_text(encoding="utf-8")
+    """The text of the runner, all of its modules in one file."""
+    return assembled()
 
 
 @cache

@@ -6,16 +6,18 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import yaml
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_feast.hooks.feast import FeastHook
+from airflow_provider_feast.jobs import yaml_text
 from airflow_provider_feast.jobs.builder import build_final_job
+from airflow_provider_feast.jobs.chunks import ChunkedLoad, chunks_left, latest_of_plan
 from airflow_provider_feast.jobs.conclusion import Conclusion
 from airflow_provider_feast.jobs.killing import Killing, task_state
 from airflow_provider_feast.jobs.logs import say_to
 from airflow_provider_feast.jobs.manifest import JobPlan
 from airflow_provider_feast.jobs.pod_logs import Positions
+from airflow_provider_feast.jobs.sources import say_warnings
 from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended, ensure_runner
 from airflow_provider_feast.jobs.watch import WatchOptions, execution_timeout_reached
 from airflow_provider_feast.model import naming
@@ -29,9 +31,8 @@ from airflow_provider_feast.model.errors import (
     raise_told,
 )
 from airflow_provider_feast.model.lock import LockRequest, default_lock_name, written_views
-from airflow_provider_feast.model.outcome import Outcome
+from airflow_provider_feast.model.outcome import JobState, Outcome
 from airflow_provider_feast.model.settings import FeastSettings
-from airflow_provider_feast.model.sources import ConfigMapConfiguration
 from airflow_provider_feast.model.windows import Window
 
 DEFER_AFTER_SECONDS = 10.0
@@ -72,6 +73,7 @@ class TaskRun:
         self._job: dict[str, Any] | None = None
         self._command: FeastCommand | None = None
         self._window: Window | None = None
+        self._load: ChunkedLoad | None = None
         self._waiting = self._leaving = self._killed = False
 
     @property
@@ -92,6 +94,9 @@ class TaskRun:
         try:
             self._hook.check_sources()
             self._command, self._window = self._operator.feast_command(self._context)
+            self._load, latest = self._what_is_left()
+            if latest is not None and self._load is not None and not self._load.chunks:
+                return self._nothing_left(latest)
             submission = create_or_adopt(self._hook.cluster, self._wanted(), say=self._log.info)
             self._job = submission.job
             if self._killed:  # while the Job was being made
@@ -237,14 +242,34 @@ class TaskRun:
         name = settings.lock_name or default_lock_name(settings.feature_store)
         return LockRequest(name, settings.lock_namespace or self._hook.namespace, views) if views else None
 
+    def _what_is_left(self) -> tuple[ChunkedLoad | None, dict[str, Any] | None]:
+        """The chunks that this task's Job is for, if it loads by chunks, and the Job that did some of them before."""
+        plan = self._operator.load_plan(self._window, self.settings.command_mode) if self._window else None
+        if plan is None:
+            return None, None
+        jobs = self._hook.cluster.list_jobs(f"{naming.L_KEY}={self._key().digest}")
+        latest = latest_of_plan(jobs, self._epoch(), plan.digest)
+        load = ChunkedLoad(plan, chunks_left(latest, plan.chunk_count))
+        done = plan.chunk_count - len(load.chunks)
+        already = f"; {done} are done already" if done else ""
+        self._log.info("The window is loaded in %s chunks%s.", plan.chunk_count, already)
+        return load, latest
+
+    def _nothing_left(self, latest: dict[str, Any]) -> dict[str, Any]:
+        """A Job may fail (at its deadline) when all of its chunks are done."""
+        self._job = latest
+        self._log.info("Nothing is left to load.")
+        self._announce()
+        return self._conclude(Outcome(JobState.SUCCEEDED))
+
     def _wanted(self) -> Wanted:
-        key, epoch, settings = self._key(), self._epoch(), self.settings
-        command, text = self._command, self._hook.inline_configuration()
+        key, epoch, command = self._key(), self._epoch(), self._command
         if command is None:  # pragma: no cover (execute sets it)
             raise FeastDagError("no command")
+        resolved = self._hook.resolved
+        settings = resolved.settings._replace(deadline_seconds=self.settings.deadline_seconds)
+        say_warnings(resolved.warnings, self._log)
         runner = ensure_runner(self._hook.cluster)
-        source = settings.configuration
-        config_digest = naming.digest(text) if text else naming.digest(list(source)) if source else ""
 
         def build(name: str) -> dict[str, Any]:
             plan = JobPlan(
@@ -256,14 +281,20 @@ class TaskRun:
                 settings=settings,
                 namespace=self._hook.namespace,
                 runner=runner,
-                config_digest=config_digest[:40],
+                config_digest=resolved.digest,
                 allow_empty=self._operator.allows_empty,
                 window=str(self._window or ""),
                 lock=self._lock(),
+                older_windows=self._operator.online_policy,
+                load=self._load,
+                allow_deletions=self._operator.deletions_allowed,
             )
             return build_final_job(plan, self._hook.kubernetes, self._context)
 
-        return Wanted(key, epoch, lambda n: naming.job_name(command.subcommand, key, epoch, n), build, text)
+        def name_of(count: int) -> str:
+            return naming.job_name(command.subcommand, key, epoch, count)
+
+        return Wanted(key, epoch, name_of, build, resolved.files)
 
     def _announce(self) -> None:
         metadata = (self._job or {})["metadata"]
@@ -317,18 +348,14 @@ class TaskRun:
             )
 
     def _configured_project(self) -> str:
-        text = self._hook.inline_configuration()
-        source = self.settings.configuration
-        if isinstance(source, ConfigMapConfiguration):
-            text = (self._hook.cluster.read_config_map(source.name) or {}).get("data", {}).get(source.key)
+        text = self._hook.readable_configuration()
         if not text:
             raise FeastConfigurationError(
-                "the project cannot be confirmed: feature_store.yaml lies in the image, where Airflow cannot read it",
+                "the project cannot be confirmed: feature_store.yaml lies in the image or in a Secret, where Airflow "
+                "does not read it",
                 remedy="give the configuration as a ConfigMap or inline",
             )
-        try:
-            return str((yaml.safe_load(text) or {}).get("project"))
-        except (yaml.YAMLError, AttributeError) as error:
-            raise FeastConfigurationError(
-                f"feature_store.yaml is not YAML: {error}", remedy="correct it"
-            ) from error
+        content = yaml_text.load(text, "the configuration")
+        if not isinstance(content, dict):
+            raise FeastConfigurationError("feature_store.yaml is not a mapping", remedy="correct it")
+        return str(content.get("project"))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from airflow_provider_feast.model.errors import FeastDagError
+from airflow_provider_feast.model.names import text_problem
 
 _SUBCOMMAND = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _VERSION = re.compile(r"v(ersion)?\d+|latest", re.IGNORECASE)
@@ -109,6 +110,10 @@ class FeastCommand(NamedTuple):
                 raise FeastDagError(
                     f"{name}[{index}] is {item!r}; every argument must be text without NUL characters",
                     remedy="convert it with str(), and write dates as ISO 8601",
+                )
+            if problem := text_problem(item):
+                raise FeastDagError(
+                    f"{name}[{index}] {problem}", remedy="give an argument that Feast can use"
                 )
         return cls._checked(list(value), name)
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+LONGEST_WHAT = 4000
+"""Characters of what happened; a value that somebody pasted by mistake may have millions."""
+
 
 class FeastError(Exception):
     """Base of every error of this package.
@@ -22,6 +25,11 @@ class FeastError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        what = (
+            what
+            if len(what) <= LONGEST_WHAT
+            else f"{what[: LONGEST_WHAT // 2]} … {what[-LONGEST_WHAT // 2 :]}"
+        )
         self.what, self.where, self.remedy = what, where, remedy
         parts = [what]
         if where:
@@ -109,10 +117,29 @@ class NothingMaterializedError(FeastCommandError):
     retryable = False
 
 
+class OlderWindowError(FeastCommandError):
+    """A window is older than what is online already, and loading it was refused."""
+
+    kind = "older_window"
+    retryable = False
+
+
+class DeletionsRefusedError(FeastConfigurationError):
+    """``feast apply`` would delete objects of the registry, and that was not allowed."""
+
+    kind = "deletions_refused"
+
+
 class DefinitionsError(FeastConfigurationError):
     """The feature repository cannot be imported or copied."""
 
     kind = "definitions_invalid"
+
+
+class DefinitionsRefusedError(DefinitionsError):
+    """The Git server refused the credentials."""
+
+    kind = "definitions_refused"
 
 
 class UnexpandedVariablesError(FeastConfigurationError):
@@ -261,6 +288,12 @@ class JobDeletedError(FeastTransientError):
     """The Job was deleted before its outcome was seen."""
 
     kind = "job_deleted"
+
+
+class DefinitionsUnreachableError(FeastTransientError):
+    """The Git server that has the definitions does not answer."""
+
+    kind = "definitions_unreachable"
 
 
 class RegistryLockedError(FeastTransientError):

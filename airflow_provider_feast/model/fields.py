@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from airflow_provider_feast.model.definitions import GIT_IMAGE
+
 
 class Field(NamedTuple):
     """One field of the connection's form (a key of its ``extra``).
@@ -51,7 +53,22 @@ FIELDS: tuple[Field, ...] = (
     Field("config_map", "Configuration: ConfigMap", "ConfigMap that holds feature_store.yaml."),
     Field("config_map_key", "Configuration: key", "Its key. Default feature_store.yaml."),
     Field(
+        "config_secret", "Configuration: Secret", "Secret that holds feature_store.yaml; only pods read it."
+    ),
+    Field("config_secret_key", "Configuration: key in the Secret", "Its key. Default feature_store.yaml."),
+    Field(
         "configuration", "Configuration: inline", "feature_store.yaml itself, instead of a ConfigMap.", "text"
+    ),
+    Field(
+        "feature_store_resource",
+        "Configuration: FeatureStore",
+        "FeatureStore of the Feast operator (NAME or NAMESPACE/NAME) whose client configuration is used.",
+    ),
+    Field(
+        "configuration_patch",
+        "Configuration: patch",
+        "JSON object that is merged over feature_store.yaml; null removes a key.",
+        "json",
     ),
     Field(
         "definitions_path",
@@ -60,6 +77,40 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "definitions_config_map", "Definitions: ConfigMap", "ConfigMap whose keys are the repository's files."
+    ),
+    Field(
+        "definitions_git_url",
+        "Definitions: Git",
+        "Repository, e.g. https://git.example.com/team/features.git, without credentials.",
+    ),
+    Field("definitions_git_ref", "Definitions: ref", "Branch, tag or whole commit id. Default HEAD."),
+    Field(
+        "definitions_git_secret",
+        "Definitions: Git Secret",
+        "Secret with token (or username, password), or ssh-privatekey and known_hosts.",
+    ),
+    Field(
+        "definitions_git_image",
+        "Definitions: Git image",
+        f"Image with git, and ssh where that is used. Default {GIT_IMAGE}.",
+    ),
+    Field("definitions_claim", "Definitions: claim", "PersistentVolumeClaim that holds the repository."),
+    Field(
+        "definitions_volume",
+        "Definitions: volume",
+        'JSON object: any volume as in a pod\'s manifest, without its name, e.g. {"csi": {"driver": "…"}}.',
+        "json",
+    ),
+    Field(
+        "definitions_subdirectory",
+        "Definitions: directory",
+        "Where in the Git repository or on the volume the feature repository is.",
+    ),
+    Field(
+        "definitions_copy",
+        "Definitions: copy",
+        "Copy from path or volume to a writable place first. Default: yes for a volume, no for a path.",
+        "boolean",
     ),
     Field("service_account", "Service account", "For the pods. Default: the namespace's `default`."),
     Field(
@@ -104,7 +155,7 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "env",
         "Environment",
-        'JSON object of variables for the pods, e.g. {"AWS_REGION": "eu-west-1"}.',
+        'JSON object: {"AWS_REGION": "eu-west-1", "PASSWORD": {"secret": "NAME", "key": "KEY"}}.',
         "json",
     ),
     Field(
@@ -157,3 +208,11 @@ FIELDS: tuple[Field, ...] = (
 """Every field, in the order of the form."""
 
 FIELD_NAMES = frozenset(field.name for field in FIELDS)
+
+NAMES_OF_OBJECTS = frozenset(
+    field.name
+    for field in FIELDS
+    if "secret" in field.name
+    or field.name in ("service_account", "env", "env_from", "job_overrides", "definitions_volume")
+)
+"""Fields that hold names of objects where Airflow would see secrets, by the names of fields or of keys in them."""

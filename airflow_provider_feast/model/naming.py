@@ -35,6 +35,8 @@ A_VERSION = f"{PREFIX}/provider-version"
 A_WINDOW = f"{PREFIX}/window"
 A_SECURITY = f"{PREFIX}/security-profile"
 A_LOCK = f"{PREFIX}/lock"
+A_PLAN = f"{PREFIX}/plan-digest"
+A_CHUNKS = f"{PREFIX}/chunks"
 A_LOCK_VIEWS = f"{PREFIX}/lock-views"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 RESULT_SCHEMA = 1
@@ -30,10 +31,14 @@ class CommandResult(NamedTuple):
     :param message: the reason of a failure, in Feast's words, or "".
     :param exit_code: the process's exit code, or ``None`` while it runs.
     :param feast: the version of Feast, or "".
+    :param commit: the Git commit of the definitions, or "".
     :param started: ISO 8601, UTC.
     :param finished: ISO 8601, UTC, or "".
     :param views: totals per feature view, as far as they fit.
     :param views_omitted: how many views did not fit into the termination message.
+    :param chunk: which chunk of a plan this was, or ``None``.
+    :param steps: loads (one window of one view) done and planned of a plan; ``(0, 0)`` for other commands.
+    :param failed: feature views that failed, the first ten by name.
     """
 
     verdict: str
@@ -41,15 +46,20 @@ class CommandResult(NamedTuple):
     message: str = ""
     exit_code: int | None = None
     feast: str = ""
+    commit: str = ""
     started: str = ""
     finished: str = ""
     views: dict[str, ViewTotals] = {}
     views_omitted: int = 0
+    chunk: int | None = None
+    steps: tuple[int, int] = (0, 0)
+    failed: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the termination message, verdict first."""
         body = self._asdict()
         body["views"] = {name: totals._asdict() for name, totals in self.views.items()}
+        body |= {"steps": list(self.steps), "failed": list(self.failed)}
         return {"v": RESULT_SCHEMA, **body}
 
     @classmethod
@@ -66,6 +76,9 @@ class CommandResult(NamedTuple):
             )
             for name, totals in (value.get("views") or {}).items()
         }
+        done, total = value.get("steps") or (0, 0)
+        known["steps"] = (int(done), int(total))
+        known["failed"] = tuple(map(str, value.get("failed") or ()))
         return cls(**known)
 
     @classmethod
@@ -76,3 +89,24 @@ class CommandResult(NamedTuple):
             return cls.from_dict(value) if isinstance(value, dict) and "v" in value else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
+
+
+def summed(results: Sequence[CommandResult]) -> CommandResult | None:
+    """What the pods of one Job did together: the last one's account with the totals of all.
+
+    :param results: one for each chunk, in their order.
+    """
+    if not results:
+        return None
+    views: dict[str, ViewTotals] = {}
+    for result in results:
+        for name, more in result.views.items():
+            have = views.get(name, ViewTotals(0, 0.0, 0))
+            rows = None if have.rows is None or more.rows is None else have.rows + more.rows
+            views[name] = ViewTotals(rows, round(have.seconds + more.seconds, 3), have.windows + more.windows)
+    return results[-1]._replace(
+        started=results[0].started,
+        views=views,
+        views_omitted=max(result.views_omitted for result in results),
+        steps=(sum(result.steps[0] for result in results), sum(result.steps[1] for result in results)),
+    )

@@ -7,26 +7,17 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from airflow_provider_feast.model.configurations import Configuration, read_configuration, read_patch
+from airflow_provider_feast.model.connection_sources import take_configuration, take_definitions
+from airflow_provider_feast.model.definitions import Definitions, read_definitions
+from airflow_provider_feast.model.environment import Value, check_env_from, read_environment
 from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDagError, FeastError
 from airflow_provider_feast.model.fields import FIELD_NAMES, FIELDS, Field
 from airflow_provider_feast.model.merge import merge
+from airflow_provider_feast.model.names import check_image, check_key, check_object_name, check_plain
 from airflow_provider_feast.model.security import RUN_AS_USER, profile_named
-from airflow_provider_feast.model.sources import (
-    CONFIG_KEY,
-    ConfigMapConfiguration,
-    ConfigMapDefinitions,
-    Configuration,
-    Definitions,
-    ImageDefinitions,
-    InlineConfiguration,
-    check_key,
-    check_object_name,
-    read_configuration,
-    read_definitions,
-)
 from airflow_provider_feast.model.windows import parse_duration
 
-_VARIABLE = re.compile(r"[ -<>-~]+")
 QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
 
 
@@ -44,6 +35,7 @@ class FeastSettings(NamedTuple):
     image_pull_secrets: tuple[str, ...] = ()
     python: str = "python3"
     configuration: Configuration | None = None
+    configuration_patch: tuple[Mapping[str, Any], ...] = ()
     definitions: Definitions | None = None
     service_account: str = ""
     security_profile: str = "restricted"
@@ -58,7 +50,7 @@ class FeastSettings(NamedTuple):
     memory_request: str = "512Mi"
     memory_limit: str = "2Gi"
     tmp_size: str = "1Gi"
-    env: Mapping[str, str] = {}
+    env: Mapping[str, Value] = {}
     env_from: tuple[str, ...] = ()
     http_proxy: str = ""
     https_proxy: str = ""
@@ -81,7 +73,8 @@ class FeastSettings(NamedTuple):
     def override(self, **values: Any) -> FeastSettings:
         """A copy with the values put in that are neither ``None`` nor "", each checked like a connection's field.
 
-        ``env``, ``pod_options`` and ``job_overrides`` are merged over the connection's; everything else replaces.
+        ``env``, ``pod_options`` and ``job_overrides`` are merged over the connection's, and ``configuration_patch`` is
+        merged after the connection's; everything else replaces.
 
         :raises FeastDagError: for a value that cannot work.
         """
@@ -92,6 +85,8 @@ class FeastSettings(NamedTuple):
             given["definitions"] = read_definitions(given["definitions"])
         plain = [field for field in FIELDS if field.name in given and field.name != "configuration"]
         given |= {field.name: _read(field, given[field.name]) for field in plain}
+        if "configuration_patch" in given:
+            given["configuration_patch"] = (*self.configuration_patch, *given["configuration_patch"])
         for name in ("env", "pod_options"):
             if name in given:
                 given[name] = {**getattr(self, name), **given[name]}
@@ -125,28 +120,8 @@ def _settings(conn_id: str, extra: dict[str, Any]) -> FeastSettings:
         hint = f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(sorted(FIELD_NAMES))}"
         raise FeastConfigurationError(f"the field {unknown[0]!r} does not exist", remedy=hint)
     values = {field.name: _read(field, extra[field.name]) for field in FIELDS if field.name in extra}
-    config_map, key = values.pop("config_map", None), values.pop("config_map_key", CONFIG_KEY)
-    inline = values.pop("configuration", None)
-    path, definitions = values.pop("definitions_path", None), values.pop("definitions_config_map", None)
-    if config_map and inline:
-        raise FeastConfigurationError(
-            "both config_map and configuration are set",
-            remedy="keep one: only one feature_store.yaml can be used",
-        )
-    if path and definitions:
-        raise FeastConfigurationError(
-            "both definitions_path and definitions_config_map are set", remedy="keep one feature repository"
-        )
-    values["configuration"] = read_configuration(
-        ConfigMapConfiguration(config_map, key)
-        if config_map
-        else InlineConfiguration(inline)
-        if inline
-        else None
-    )
-    values["definitions"] = read_definitions(
-        ConfigMapDefinitions(definitions) if definitions else ImageDefinitions(path) if path else None
-    )
+    values["configuration"] = take_configuration(values)
+    values["definitions"] = take_definitions(values)
     values.setdefault("feature_store", conn_id.removeprefix("feast_") or conn_id)
     return check_settings(FeastSettings(**values))
 
@@ -163,20 +138,14 @@ def check_settings(settings: FeastSettings) -> FeastSettings:
     for secret in settings.image_pull_secrets:
         check_object_name(secret, "image_pull_secrets")
     for source in settings.env_from:
-        kind, _, name = source.partition("/")
-        if kind not in ("configmap", "secret"):
-            raise FeastDagError(f"env_from={source!r}", remedy="write configmap/NAME or secret/NAME")
-        check_object_name(name, "env_from")
+        check_env_from(source)
     for name in ("cpu_request", "cpu_limit", "memory_request", "memory_limit", "tmp_size"):
         if not QUANTITY.fullmatch(str(getattr(settings, name))):
             raise FeastDagError(
                 f"{name}={getattr(settings, name)!r} is not a Kubernetes quantity",
                 remedy="write e.g. 500m or 2 for CPU, 512Mi or 2Gi for memory",
             )
-    if settings.image != settings.image.strip() or any(c.isspace() for c in settings.image):
-        raise FeastDagError(
-            f"image={settings.image!r} has blanks in it", remedy="write NAME:TAG or NAME@sha256:…"
-        )
+    check_image(settings.image, "image")
     profile_named(settings.security_profile)
     if settings.lookback:
         parse_duration(settings.lookback, "lookback")
@@ -231,33 +200,17 @@ def _boolean(field: Field, value: Any) -> bool:
     return text in ("true", "1", "yes")
 
 
-def _object(field: Field, value: Any) -> dict[str, Any]:
+def _object(field: Field, value: Any) -> Any:
     try:
         parsed = json.loads(value) if isinstance(value, str) else value
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FeastDagError(f"{field.name} is not JSON ({error})", remedy=field.description) from error
     if not isinstance(parsed, Mapping):
         raise FeastDagError(f"{field.name} is not a JSON object", remedy=field.description)
     if field.name == "env":
-        return {_variable(name): _variable_text(name, text) for name, text in parsed.items()}
+        return read_environment(parsed)
+    if field.name == "configuration_patch":
+        return (read_patch(parsed),)
+    if field.name != "pod_options":  # these may hold model objects of the Kubernetes client
+        check_plain(parsed, field.name)
     return dict(parsed)
-
-
-def _variable(name: Any) -> str:
-    if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
-        raise FeastDagError(
-            f"env has the name {name!r}, which cannot be an environment variable's",
-            remedy="use printable characters other than '='",
-        )
-    return name
-
-
-def _variable_text(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, (str, int, float)) or "\x00" in str(value):
-        raise FeastDagError(
-            f"env[{name!r}] is {value!r}; the value of a variable must be text",
-            remedy="write it as text (JSON or YAML inside it is fine), or leave the variable out",
-        )
-    return str(value)

@@ -63,6 +63,15 @@ def feast_instant(value: datetime) -> str:
     return value.astimezone(UTC).replace(tzinfo=None).isoformat()
 
 
+def plain_utc(value: datetime) -> datetime:
+    """The same instant as a plain ``datetime`` in UTC.
+
+    Airflow's times are pendulum's, which lose their time zone when a ``timedelta`` is taken from one in
+    ``datetime.UTC``: what is naive then means another time on a worker that is not in UTC.
+    """
+    return datetime.fromisoformat(value.astimezone(UTC).isoformat())
+
+
 def parse_instant(value: Any, name: str) -> datetime:
     """Read an instant.
 
@@ -92,7 +101,7 @@ def parse_instant(value: Any, name: str) -> datetime:
             remedy=f"say which: {name}={utc!r} for UTC, or with your own offset such as +02:00",
         )
     try:
-        return instant.astimezone(UTC)
+        return plain_utc(instant)
     except OverflowError as error:
         raise FeastDagError(
             f"{name}={instant.isoformat()} is outside the years 1 to 9999 in UTC",
@@ -148,9 +157,9 @@ def resolve_window(
         return _explicit(start, end, lookback)
     first, last = run.interval_start, run.interval_end
     if first is not None and last is not None and first < last:
-        return Window(first.astimezone(UTC), last.astimezone(UTC))
+        return Window(plain_utc(first), plain_utc(last))
     if run.partition_date is not None and run.partition_end is not None:
-        return Window(run.partition_date.astimezone(UTC), run.partition_end.astimezone(UTC))
+        return Window(plain_utc(run.partition_date), plain_utc(run.partition_end))
     anchor = run.partition_date or last or run.run_time
     if lookback is None or anchor is None:
         raise FeastDagError(
@@ -158,7 +167,7 @@ def resolve_window(
             remedy="set lookback= (for example timedelta(days=1)) on the operator or the connection, "
             "give start= and end=, or use schedule=CronDataIntervalTimetable('@daily', timezone='UTC')",
         )
-    anchor = anchor.astimezone(UTC)
+    anchor = plain_utc(anchor)
     if run.partition_date is not None:
         return Window(anchor, anchor + lookback)
     return Window(anchor - lookback, anchor)

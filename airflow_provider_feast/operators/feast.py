@@ -18,6 +18,7 @@ from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.literals import literal
 from airflow_provider_feast.model.merge import check_overrides
 from airflow_provider_feast.model.naming import OUR_LABELS
+from airflow_provider_feast.model.plan import Plan, choose_plan
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.windows import Window, parse_duration, parse_instant, resolve_window
 from airflow_provider_feast.operators.retries import default_retry_policy, retry_arguments
@@ -26,16 +27,24 @@ from airflow_provider_feast.operators.run_times import run_times
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+OLDER_WINDOWS = ("guard", "overwrite")
+"""What any materialization can do with rows that are older than what is online."""
+
+OLDER_WINDOWS_OF_PLANS = ("guard", "extend", "refuse", "skip", "overwrite")
+"""What one that loads by chunks can do with them."""
+
 DEFAULT_RETRY_POLICY = default_retry_policy()
 
 _OVERRIDES = (
     "image",
     "namespace",
     "configuration",
+    "configuration_patch",
     "definitions",
     "service_account",
     "security_profile",
     "env",
+    "env_from",
     "backoff_limit",
     "memory_limit",
     "memory_request",
@@ -60,10 +69,14 @@ class FeastCommandOperator(BaseOperator):
     :param namespace: where the Job runs.
     :param configuration: feature_store.yaml: a mapping, YAML text, or one of
         :mod:`airflow_provider_feast.model.sources`.
+    :param configuration_patch: a part of feature_store.yaml, merged over the rest for this task; ``None`` in it removes
+        a key.
     :param definitions: the feature repository: a path in the image, or one of the same module.
     :param service_account: the pod's service account.
     :param security_profile: name of a profile of :mod:`airflow_provider_feast.model.security`.
-    :param env: environment variables of the pod, merged over the connection's.
+    :param env: environment variables of the pod, merged over the connection's; a
+        :class:`~airflow_provider_feast.model.sources.SecretRef` takes a value from a Secret.
+    :param env_from: ``configmap/NAME`` and ``secret/NAME`` whose keys are variables of the pod.
     :param deadline: the Job is stopped after this time (timedelta, seconds, or text such as ``2h``).
     :param backoff_limit: pod failures that the Job bears before it fails.
     :param memory_limit: Kubernetes quantity, e.g. ``4Gi``. ``memory_request``, ``cpu_limit``, ``cpu_request`` alike.
@@ -83,10 +96,12 @@ class FeastCommandOperator(BaseOperator):
         "image",
         "namespace",
         "configuration",
+        "configuration_patch",
         "definitions",
         "service_account",
         "security_profile",
         "env",
+        "env_from",
         "deadline",
         "api_outage_tolerance",
         "memory_limit",
@@ -99,6 +114,7 @@ class FeastCommandOperator(BaseOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "command": "json",
         "configuration": "json",
+        "configuration_patch": "json",
         "env": "json",
         "pod_options": "json",
         "job_overrides": "json",
@@ -113,10 +129,12 @@ class FeastCommandOperator(BaseOperator):
         image: str | None = None,
         namespace: str | None = None,
         configuration: Any = None,
+        configuration_patch: dict[str, Any] | None = None,
         definitions: Any = None,
         service_account: str | None = None,
         security_profile: str | None = None,
-        env: dict[str, str] | None = None,
+        env: dict[str, Any] | None = None,
+        env_from: list[str] | str | None = None,
         deadline: timedelta | float | str | None = None,
         backoff_limit: int | None = None,
         memory_limit: str | None = None,
@@ -138,10 +156,12 @@ class FeastCommandOperator(BaseOperator):
         self.image = image
         self.namespace = namespace
         self.configuration = configuration
+        self.configuration_patch = configuration_patch
         self.definitions = definitions
         self.service_account = service_account
         self.security_profile = security_profile
         self.env = env
+        self.env_from = env_from
         self.deadline = deadline
         self.backoff_limit = backoff_limit
         self.memory_limit = memory_limit
@@ -167,6 +187,20 @@ class FeastCommandOperator(BaseOperator):
     def allows_empty(self) -> bool:
         """Whether a materialization that touches no feature view is a success."""
         return False
+
+    @property
+    def online_policy(self) -> str:
+        """What a materialization does with rows that are older than what is online."""
+        return "overwrite"
+
+    @property
+    def deletions_allowed(self) -> bool:
+        """Whether ``apply`` may delete what the definitions lack."""
+        return False
+
+    def load_plan(self, window: Window, command_mode: str) -> Plan | None:
+        """The plan of a materialization that is loaded by chunks, or ``None``: one pod runs the command."""
+        return None
 
     def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
         """The command of this run, and its window if it has one.
@@ -226,6 +260,8 @@ class FeastCommandOperator(BaseOperator):
 class FeastApplyOperator(FeastCommandOperator):
     """``feast apply``: bring the registry and the stores to what the definitions say.
 
+    :param allow_deletions: delete what the definitions lack, online tables included; else that is refused, before
+        anything is changed, with a list of it.
     :param skip_source_validation: do not look at the data sources.
     :param skip_feature_view_validation: do not look at the feature views.
     """
@@ -233,14 +269,21 @@ class FeastApplyOperator(FeastCommandOperator):
     def __init__(
         self,
         *,
+        allow_deletions: bool = False,
         skip_source_validation: bool = False,
         skip_feature_view_validation: bool = False,
         **kwargs: Any,
     ) -> None:
         _refuse_command(kwargs)
+        self.allow_deletions = allow_deletions
         self.skip_source_validation = skip_source_validation
         self.skip_feature_view_validation = skip_feature_view_validation
         super().__init__(**kwargs)
+
+    @property
+    def deletions_allowed(self) -> bool:
+        """As the author says."""
+        return self.allow_deletions
 
     def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
         """``apply`` with its options."""
@@ -264,11 +307,14 @@ class FeastPlanOperator(FeastApplyOperator):
 class _MaterializingOperator(FeastCommandOperator):
     """What both ways to materialize share: an end, feature views, a version, and whether nothing is fine."""
 
+    policies: ClassVar[tuple[str, ...]] = OLDER_WINDOWS
+
     template_fields: Sequence[str] = (
         *FeastCommandOperator.template_fields,
         "end",
         "feature_views",
         "version",
+        "older_windows",
     )
 
     def __init__(
@@ -278,6 +324,7 @@ class _MaterializingOperator(FeastCommandOperator):
         feature_views: list[str] | None = None,
         version: str | None = None,
         allow_empty: bool = False,
+        older_windows: str = "guard",
         **kwargs: Any,
     ) -> None:
         _refuse_command(kwargs)
@@ -285,10 +332,13 @@ class _MaterializingOperator(FeastCommandOperator):
         self.feature_views = feature_views
         self.version = version
         self.allow_empty = allow_empty
+        self.older_windows = older_windows
         super().__init__(**kwargs)
 
     def _check_literals(self) -> None:
         super()._check_literals()
+        if literal(self.older_windows):
+            _check_policy(self.older_windows, self.policies)
         if self.end not in (None, "") and literal(self.end):
             parse_instant(self.end, "end")
         if literal(self.feature_views):
@@ -300,6 +350,23 @@ class _MaterializingOperator(FeastCommandOperator):
     def allows_empty(self) -> bool:
         """Whether a materialization that touches no feature view is a success."""
         return self.allow_empty
+
+    @property
+    def online_policy(self) -> str:
+        """As the author says.
+
+        :raises FeastDagError: when it is none of OLDER_WINDOWS.
+        """
+        _check_policy(self.older_windows, self.policies)
+        return self.older_windows
+
+
+def _check_policy(value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise FeastDagError(
+            f"older_windows={value!r} is not one of {', '.join(known)}",
+            remedy="leave it out for 'guard': rows that are older than what is online are left out",
+        )
 
 
 class FeastMaterializeOperator(_MaterializingOperator):
@@ -314,27 +381,46 @@ class FeastMaterializeOperator(_MaterializingOperator):
     :param lookback: length of the window of a run that has none (timedelta, seconds, or text such as ``1d``).
     :param version: a version of the one feature view that is named.
     :param allow_empty: a run that touches no feature view at all is a success.
+    :param older_windows: ``guard`` leaves rows out that are older than what is online, so that windows may be loaded in
+        any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast. For a window that
+        ends before what is loaded already: ``refuse`` fails, ``skip`` leaves it out, and ``extend`` loads up to the
+        newest end, which also loads what lies between.
+    :param chunk: what one pod loads of the window (timedelta, seconds, or text such as ``7d``). A window of more than
+        seven days is cut into at most fifty chunks by itself; a retry goes on with the first chunk that is not done.
+    :param step: how much of the event time is loaded at once within a chunk, by default a day.
     """
 
-    template_fields: Sequence[str] = (*_MaterializingOperator.template_fields, "start", "lookback")
+    template_fields: Sequence[str] = (
+        *_MaterializingOperator.template_fields,
+        "start",
+        "lookback",
+        "chunk",
+        "step",
+    )
+    policies: ClassVar[tuple[str, ...]] = OLDER_WINDOWS_OF_PLANS
 
     def __init__(
         self,
         *,
         start: datetime | str | None = None,
         lookback: timedelta | float | str | None = None,
+        chunk: timedelta | float | str | None = None,
+        step: timedelta | float | str | None = None,
         **kwargs: Any,
     ) -> None:
         self.start = start
         self.lookback = lookback
+        self.chunk = chunk
+        self.step = step
         super().__init__(**kwargs)
 
     def _check_literals(self) -> None:
         super()._check_literals()
         if self.start not in (None, "") and literal(self.start):
             parse_instant(self.start, "start")
-        if self.lookback is not None and literal(self.lookback):
-            parse_duration(self.lookback, "lookback")
+        for name in ("lookback", "chunk", "step"):
+            if getattr(self, name) is not None and literal(getattr(self, name)):
+                parse_duration(getattr(self, name), name)
         if self.start and self.end and literal(self.start) and literal(self.end):
             resolve_window(self.start, self.end)
         elif self.start and self.end in (None, ""):
@@ -363,6 +449,27 @@ class FeastMaterializeOperator(_MaterializingOperator):
             window.feast_start, window.feast_end, feature_views=views, version=self.version
         ), window
 
+    def load_plan(self, window: Window, command_mode: str) -> Plan | None:
+        """The plan, where the window is long, or chunks or a policy ask for one.
+
+        :raises FeastDagError: when what is asked for needs a plan, and a version or plain Feast cannot have one.
+        """
+        chunk, step = (
+            parse_duration(value, name) if value not in (None, "") else None
+            for name, value in (("chunk", self.chunk), ("step", self.step))
+        )
+        asked = chunk is not None or step is not None or self.older_windows not in OLDER_WINDOWS
+        if self.version or command_mode == "cli":
+            if asked:
+                raise FeastDagError(
+                    "chunk, step, and older_windows other than 'guard' and 'overwrite' need the runner, and load no "
+                    "version of a view",
+                    remedy="leave out version=, and command_mode='cli'",
+                )
+            return None
+        plan = choose_plan(window, window=step, chunk=chunk, views=check_feature_views(self.feature_views))
+        return plan if asked or plan.chunk_count > 1 else None
+
 
 class FeastMaterializeIncrementalOperator(_MaterializingOperator):
     """``feast materialize-incremental``: from each view's last end up to ``end``.
@@ -372,6 +479,8 @@ class FeastMaterializeIncrementalOperator(_MaterializingOperator):
     :param feature_views: names; ``None`` means all, and an empty list is refused.
     :param version: a version of the one feature view that is named.
     :param allow_empty: a run that touches no feature view at all is a success.
+    :param older_windows: ``guard`` leaves rows out that are older than what is online, so that windows may be loaded in
+        any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast.
     """
 
     def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:

@@ -112,10 +112,10 @@ def run_script(world: World, name: str, arguments: list[str]) -> str:
 
     :raises DemoError: when it fails, with its log.
     """
-    return _run_job(world, name, ["python3", SCRIPT, *arguments])
+    return run_job(world, name, ["python3", SCRIPT, *arguments])
 
 
-def _run_job(world: World, name: str, command: list[str]) -> str:
+def run_job(world: World, name: str, command: list[str]) -> str:
     """Run a command as a Job beside the demo's data and return its log.
 
     :raises DemoError: when it fails, with its log.
@@ -162,7 +162,7 @@ def remove(world: World) -> None:
     with _absent_or_there():
         claim = core.read_namespaced_persistent_volume_claim("feast-demo-data", world.namespace)
         if claim.spec.volume_name == world.namespace:  # a node's directory, which nobody would empty
-            _run_job(world, "clean", ["python3", "-c", _REMOVE, world.data])
+            run_job(world, "clean", ["python3", "-c", _REMOVE, world.data])
             core.delete_persistent_volume(world.namespace)
     with _absent_or_there():
         core.delete_namespace(world.namespace)

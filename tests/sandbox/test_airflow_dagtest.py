@@ -94,8 +94,8 @@ def test_the_result_of_a_materialization_tells_its_job_window_and_rows(quickstar
     assert result == xcoms["result"]
     assert list(result) == [
         *("schema", "outcome", "kind", "job", "namespace", "feature_store", "command", "window"),
-        *("started", "finished", "duration_seconds", "image", "feast_version", "security_profile"),
-        *("views", "views_omitted"),
+        *("started", "finished", "duration_seconds", "image", "feast_version", "commit"),
+        *("security_profile", "views", "views_omitted"),
     ]
     assert (result["schema"], result["outcome"], result["kind"]) == (1, "succeeded", "")
     assert result["job"] == xcoms["job_name"]
@@ -168,6 +168,35 @@ apply >> load >> [other, this]
     assert [owner.uid for owner in config_map.metadata.owner_references] == [job.metadata.uid]
     cluster.batch.delete_namespaced_job(job.metadata.name, cluster.namespace, propagation_policy="Background")
     wait_for(lambda: cluster.config_map(job.metadata.name) is None, "the end of the Job's ConfigMap")
+
+
+def test_a_window_is_loaded_chunk_by_chunk_in_one_job(airflow: DagServer, cluster: Cluster) -> None:
+    run = airflow.run(f"""
+common = dict(
+    feast_conn_id="feast_bare",
+    configuration={store("chunked")!r},
+    definitions=ConfigMapDefinitions("feast-demo-definitions"),
+)
+apply = FeastApplyOperator(task_id="apply", **common)
+load = FeastMaterializeOperator(
+    task_id="load", start="{(END - timedelta(days=4)).isoformat()}", end="{END.isoformat()}", chunk="2d", **common
+)
+apply >> load
+""")
+    assert run["load"].state == "success", run["load"].error
+    assert "The window is loaded in 2 chunks." in run["load"].log
+    job = cluster.job(run["load"].xcoms["job_name"])
+    assert (job.spec.completion_mode, job.spec.completions, job.status.completed_indexes) == (
+        "Indexed",
+        2,
+        "0,1",
+    )
+    assert (job.spec.backoff_limit_per_index, job.spec.max_failed_indexes) == (0, 0)
+    views = run["load"].xcoms["result"]["views"]
+    assert {name: totals["windows"] for name, totals in views.items()} == dict.fromkeys(
+        ("driver_hourly_stats", "driver_daily_rating", "customer_profile"), 4
+    )
+    assert views["driver_hourly_stats"]["rows"] == 4 * 5
 
 
 def test_definitions_and_configuration_may_be_baked_into_the_image(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from runner_file import runner_file
 
-from airflow_provider_feast.runner import feast_runner
 from airflow_provider_feast.sandbox import demo_repo
 
 END = datetime(2026, 3, 6, tzinfo=UTC)
@@ -111,7 +111,7 @@ def test_the_real_feast_serves_exactly_the_expected_values(repo: demo_repo.DemoR
     where = ["--repo", str(repo.definitions.parent), "--config", str(config)]
     end = (END - timedelta(microseconds=1)).isoformat()
     for command in (["apply"], ["materialize", START.isoformat(), end]):
-        runner = [sys.executable, str(feast_runner.__file__), "run", *where]
+        runner = [sys.executable, runner_file(), "run", *where]
         done = subprocess.run(
             [*runner, "--termination-log", str(tmp_path / "log"), "--", *command],
             capture_output=True,

@@ -10,17 +10,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from runner_file import runner_file
 
+from airflow_provider_feast.model.plan import Plan
 from airflow_provider_feast.model.result import CommandResult
-from airflow_provider_feast.runner import feast_runner
 from airflow_provider_feast.sandbox.demo_repo import write_demo_repo
 
-RUNNER = str(feast_runner.__file__)
 END = datetime(2026, 3, 6, tzinfo=UTC)
 WINDOW = ("2026-03-02", "2026-03-05")
 CONFIGURATION = """\
@@ -77,12 +77,14 @@ class Shop(NamedTuple):
         shutil.copytree(self.store, to / "store")
         return self._replace(store=to / "store")
 
-    def start(self, *argv: str, options: tuple[str, ...] = (), **env: str) -> subprocess.Popen[str]:
+    def start(
+        self, *argv: str, options: tuple[str, ...] = (), command: str = "run", **env: str
+    ) -> subprocess.Popen[str]:
         paths = (self.repo, self.config, "termination-log")  # relative ones must work, too
         repo, config, log = (os.path.relpath(self.store / path, self.store) for path in paths)
-        own = ["run", "--repo", repo, "--config", config, "--termination-log", log]
+        own = [command, "--repo", repo, "--config", config, "--termination-log", log]
         return subprocess.Popen(
-            [sys.executable, RUNNER, *own, *options, "--", *argv],
+            [sys.executable, runner_file(), *own, *options, *(["--", *argv] if argv else [])],
             cwd=self.store,
             env={**os.environ, "DEMO_STORE": str(self.store), "PYTHONWARNINGS": "ignore", **env},
             stdout=subprocess.PIPE,
@@ -96,8 +98,22 @@ class Shop(NamedTuple):
         assert result is not None
         return Run(process.returncode, out, err, result)
 
-    def run(self, *argv: str, options: tuple[str, ...] = (), **env: str) -> Run:
-        return self.finish(self.start(*argv, options=options, **env))
+    def run(self, *argv: str, options: tuple[str, ...] = (), command: str = "run", **env: str) -> Run:
+        return self.finish(self.start(*argv, options=options, command=command, **env))
+
+    def states_now(self) -> dict[str, str]:
+        """As the registry has them, told by ``inspect``, while another process may be at work."""
+        log = self.store / "inspection-log"
+        own = ["--repo", str(self.repo), "--config", str(self.config), "--termination-log", str(log)]
+        done = subprocess.run(
+            [sys.executable, runner_file(), "inspect", *own],
+            env={**os.environ, "DEMO_STORE": str(self.store), "PYTHONWARNINGS": "ignore"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"feast_event":')]
+        return {event["name"]: event["state"] for event in events if event.get("kind") == "feature_view"}
 
     def states(self) -> dict[str, str]:
         dump = json.loads("\n".join(self.run("registry-dump").lines))
@@ -214,15 +230,18 @@ def test_an_unknown_view_and_a_wrong_call_are_told_apart(fresh: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    "configuration",
-    ["project: demo\n  registry: [", "project: demo\nregistry: r.db\nprovider: no_such_provider\n"],
+    ("configuration", "code"),
+    [
+        ("project: demo\n  registry: [", 66),
+        ("project: demo\nregistry: r.db\nprovider: no_such_provider\n", 1),
+    ],
     ids=["bad YAML", "unknown provider"],
 )
-def test_a_bad_configuration_is_named(blank: Shop, tmp_path: Path, configuration: str) -> None:
+def test_a_bad_configuration_is_named(blank: Shop, tmp_path: Path, configuration: str, code: int) -> None:
     bad = tmp_path / "feature_store.yaml"
     bad.write_text(configuration)
     run = blank.copy(tmp_path)._replace(config=bad).run("apply")
-    assert (run.code, run.result.kind) == (1, "configuration_invalid")
+    assert (run.code, run.result.kind) == (code, "configuration_invalid")
 
 
 def test_a_project_that_does_not_match_is_a_configuration_error(blank: Shop, tmp_path: Path) -> None:
@@ -285,3 +304,45 @@ def test_sigterm_stops_a_materialize_and_heals_the_view(
     assert shop.states() == states
     assert "MATERIALIZING" not in str(states)
     assert run.events[-1]["verdict"] == "interrupted"
+
+
+PLAN = Plan(END - timedelta(days=3), END, timedelta(days=1), 3, ("customer_profile",)).to_json()
+
+
+def wait_for_a_batch(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    head = ""
+    while "writing customer_profile" not in head:
+        head += (line := process.stdout.readline())
+        assert line, process.stderr and process.stderr.read()
+
+
+def test_sigterm_stops_a_plan_heals_the_view_and_leaves_how_far_it_got(
+    loaded: tuple[Shop, Run], tmp_path: Path
+) -> None:
+    shop = loaded[0].copy(tmp_path)
+    states = shop.states()
+    process = shop.start(command="materialize", options=("--plan", PLAN), DEMO_SLOW="1")
+    wait_for_a_batch(process)
+    assert shop.states_now()["customer_profile"] == "MATERIALIZING"
+    process.send_signal(signal.SIGTERM)
+    run = shop.finish(process)
+    assert (run.code, run.result.verdict, run.result.steps) == (143, "interrupted", (1, 3))
+    assert shop.states() == states
+
+
+def test_a_view_that_a_killed_writer_left_is_freed_when_we_hold_the_lock(
+    loaded: tuple[Shop, Run], tmp_path: Path
+) -> None:
+    shop = loaded[0].copy(tmp_path)
+    process = shop.start(command="materialize", options=("--plan", PLAN), DEMO_SLOW="1")
+    wait_for_a_batch(process)
+    process.kill()
+    process.communicate(timeout=60)
+    other = Plan(END - timedelta(days=3), END, timedelta(days=3), 1, ("driver_daily_rating",)).to_json()
+    assert shop.run(command="materialize", options=("--plan", other)).code == 0
+    assert shop.states_now()["customer_profile"] == "MATERIALIZING", "somebody may be at work on it"
+    healing = shop.run(command="materialize", options=("--plan", other, "--heal", "all"))
+    assert healing.code == 0
+    assert "customer_profile: was left MATERIALIZING by a writer that died" in healing.out
+    assert shop.states_now()["customer_profile"] == "AVAILABLE_ONLINE"

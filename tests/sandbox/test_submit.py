@@ -74,7 +74,8 @@ class Task:
 
     def submit(self) -> Submission:
         """Submit, and let the Job run as a wait does."""
-        wanted = Wanted(self.key, self.epoch, self.name, self.build, self.yaml)
+        files = {"feature_store.yaml": self.yaml}
+        wanted = Wanted(self.key, self.epoch, self.name, self.build, files)
         made = create_or_adopt(self.cluster, wanted, say=self.said.append)
         if ended(made.job):
             return made

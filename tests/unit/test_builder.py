@@ -139,7 +139,7 @@ def test_env_and_resources_of_pod_options_reach_the_container() -> None:
     )
     assert {"name": "A", "value": "1"} in container(job)["env"]
     assert {"name": "PYTHONUNBUFFERED", "value": "1"} in container(job)["env"]
-    assert container(job)["envFrom"] == [{"secretRef": {"name": "s"}}]
+    assert {"secretRef": {"name": "s"}} in container(job)["envFrom"]
     assert container(job)["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
 
@@ -347,3 +347,9 @@ def test_a_job_that_would_do_something_else_has_another_digest(extra: dict[str, 
 def test_a_changed_inline_configuration_is_another_job() -> None:
     inline = {"config_map": "", "configuration": STORE}
     assert digest_of(final(digest="1" * 40, **inline)) != digest_of(final(digest="2" * 40, **inline))
+
+
+def test_a_volume_of_definitions_may_not_loosen_the_pod() -> None:
+    with pytest.raises(FeastDagError, match=r"volumes\[feast-definitions\].hostPath") as caught:
+        final(definitions_volume={"hostPath": {"path": "/etc"}})
+    assert "definitions_volume" in caught.value.where

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,21 @@ import yaml
 from job_plans import IMAGE, LOAD, STORE, make_plan
 
 from airflow_provider_feast.jobs import manifest
+from airflow_provider_feast.jobs.chunks import ChunkedLoad
+from airflow_provider_feast.jobs.definitions import COPY_EXITS
 from airflow_provider_feast.jobs.manifest import JobPlan, build_job, escape
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
+from airflow_provider_feast.model.plan import choose_plan
 from airflow_provider_feast.model.security import PROFILES, loosened
-from airflow_provider_feast.runner import feast_runner
+from airflow_provider_feast.model.windows import Window
+from airflow_provider_feast.runner import basics
 from airflow_provider_feast.sandbox.admission.podsecurity import violations
 from airflow_provider_feast.sandbox.controllers.failure_policy import judge
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 APPLY = FeastCommand.apply()
+HTTPS, SSH = "https://git.example.com/team/features.git", "git@git.example.com:team/features.git"
 INLINE = {"config_map": "", "configuration": STORE}
 
 VARIANTS: dict[str, JobPlan] = {
@@ -35,6 +41,15 @@ VARIANTS: dict[str, JobPlan] = {
     "materialize-inline": make_plan(digest="0" * 40, **INLINE),
     "materialize-allow-empty-slow-start": make_plan(allow_empty=True, fast_start=False),
     "materialize-incremental": make_plan(FeastCommand.materialize_incremental("2026-01-01T00:00:00")),
+    "materialize-chunks": make_plan()._replace(
+        load=ChunkedLoad(
+            choose_plan(
+                Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)), views=["numbers"]
+            ),
+            (0, 1, 2, 5, 8),
+        ),
+        older_windows="guard",
+    ),
     "cli": make_plan(command_mode="cli"),
     "cli-apply": make_plan(APPLY, command_mode="cli", definitions_config_map="feast-definitions"),
     "teardown": make_plan(FeastCommand.teardown()),
@@ -60,6 +75,48 @@ VARIANTS: dict[str, JobPlan] = {
         env_from="configmap/feast-env, secret/feast-credentials",
         service_account="feast-jobs",
     ),
+    "references": make_plan(
+        env={"PASSWORD": {"secret": "feast-credentials", "key": "password"}, "REGION": "eu-west-1"}
+        | {"ZONE": {"config_map": "places", "key": "zone", "optional": True}},
+    ),
+    "secret-configuration": make_plan(APPLY, config_map="", config_secret="feast", definitions_path="/repo"),
+    "secret-configuration-patched": make_plan(
+        config_map="",
+        config_secret="feast",
+        config_secret_key="production.yaml",
+        configuration_patch={"online_store": {"path": "/data/other.db"}},
+    ),
+    "image-configuration-patched": make_plan(
+        config_map="", definitions_path="/repo", configuration_patch={"registry": None}
+    ),
+    "git": make_plan(APPLY, definitions_git_url=HTTPS),
+    "git-token": make_plan(
+        APPLY,
+        definitions_git_url=HTTPS,
+        definitions_git_ref="v1.2",
+        definitions_git_secret="git-token",
+        definitions_git_image="registry.example/git:1",
+        definitions_subdirectory="features/production",
+        https_proxy="http://proxy.example:3128",
+        ca_bundle_config_map="company-ca",
+    ),
+    "git-ssh": make_plan(APPLY, definitions_git_url=SSH, definitions_git_secret="git-key"),
+    "git-ssh-arbitrary-uid": make_plan(
+        APPLY,
+        definitions_git_url="ssh://git@git.example.com:2222/team/features.git",
+        definitions_git_secret="git-key",
+        security_profile="arbitrary-uid",
+    ),
+    "cli-git-token": make_plan(
+        APPLY, command_mode="cli", definitions_git_url=HTTPS, definitions_git_secret="git-token"
+    ),
+    "claim": make_plan(APPLY, definitions_claim="features", definitions_subdirectory="production"),
+    "volume-in-place": make_plan(
+        APPLY,
+        definitions_volume={"csi": {"driver": "files.example.com", "readOnly": True}},
+        definitions_copy=False,
+    ),
+    "image-copied": make_plan(APPLY, definitions_path="/opt/app/feature_repo", definitions_copy=True),
     "limits": make_plan(
         deadline_seconds=600,
         backoff_limit=2,
@@ -177,6 +234,18 @@ def test_only_a_materialization_may_be_empty() -> None:
     assert "--allow-empty" not in main_container(make_plan(APPLY, allow_empty=True))["command"]
 
 
+def test_older_windows_are_for_materializing_and_deletions_for_applying() -> None:
+    options = {"older_windows": "guard", "allow_deletions": True}
+    loading, applying = (
+        main_container(make_plan(command)._replace(**options))["command"] for command in (LOAD, APPLY)
+    )
+    assert loading[loading.index("--older-windows") + 1] == "guard"
+    assert "--allow-deletions" in applying
+    assert "--allow-deletions" not in loading
+    assert "--older-windows" not in applying
+    assert not {"--older-windows", "--allow-deletions"} & set(main_container(make_plan(LOAD))["command"])
+
+
 def test_another_try_differs_only_in_its_annotation() -> None:
     first, second = build_job(make_plan(try_number=1)), build_job(make_plan(try_number=2))
     assert first["metadata"]["annotations"].pop(naming.A_TRY) == "1"
@@ -223,6 +292,6 @@ def test_what_a_further_pod_cannot_mend_fails_the_job_at_once_and_a_disruption_d
 
 
 def test_the_exit_codes_of_the_policy_are_the_runners() -> None:
-    ours = {feast_runner.USAGE, feast_runner.NOTHING, feast_runner.CONFIGURATION, feast_runner.COPY}
+    ours = {basics.USAGE, basics.NOTHING, basics.CONFIGURATION, basics.COPY, basics.REFUSED}
     assert set(manifest.USAGE_EXITS) == ours | {2}
-    assert set(manifest.COPY_EXITS) == {feast_runner.USAGE, feast_runner.COPY}
+    assert set(COPY_EXITS) == {basics.USAGE, basics.COPY}

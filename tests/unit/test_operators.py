@@ -88,6 +88,11 @@ LITERALS: list[tuple[type, dict[str, Any], str]] = [
     (FeastCommandOperator, {"deadline": "soon"}, "deadline='soon'"),
     (FeastCommandOperator, {"deadline": 0}, "deadline=0"),
     (FeastApplyOperator, {"command": ["apply"]}, "command is set by this operator itself"),
+    (
+        FeastMaterializeOperator,
+        {"older_windows": "ignore"},
+        "older_windows='ignore' is not one of guard, extend, refuse, skip, overwrite",
+    ),
     (FeastApplyOperator, {"image": "feast: 1"}, "image='feast: 1'"),
     (FeastApplyOperator, {"namespace": "My Namespace"}, "namespace='My Namespace'"),
     (FeastApplyOperator, {"configuration": {"project": "p"}}, "configuration lacks registry, provider"),
@@ -226,7 +231,13 @@ def test_template_fields_are_attributes_and_stored_unchanged(cls: type) -> None:
 
 NOT_TEMPLATED = {
     *("deferrable", "log_interval", "backoff_limit", "command_mode", "mode", "poke_interval"),
-    *("retry_policy", "allow_empty", "skip_source_validation", "skip_feature_view_validation"),
+    *(
+        "retry_policy",
+        "allow_empty",
+        "allow_deletions",
+        "skip_source_validation",
+        "skip_feature_view_validation",
+    ),
 }
 
 
@@ -560,3 +571,41 @@ def test_only_materializations_may_be_empty_when_asked() -> None:
 def test_deferrable_follows_airflows_default_unless_given(given: bool | None, found: bool) -> None:
     assert make(FeastApplyOperator, deferrable=given).deferrable is found
     assert make(FeastJobSensor, job_name="a", deferrable=given).deferrable is found
+
+
+def test_online_values_are_guarded_and_deletions_refused_unless_the_author_says_otherwise() -> None:
+    guarded = FeastMaterializeOperator(task_id="t")
+    plain = FeastMaterializeIncrementalOperator(task_id="t", older_windows="overwrite")
+    assert (guarded.online_policy, plain.online_policy) == ("guard", "overwrite")
+    templated = FeastMaterializeOperator(task_id="t", older_windows="{{ params.older }}")
+    templated.older_windows = "later"
+    with pytest.raises(FeastDagError, match="older_windows='later' is not one of"):
+        _ = templated.online_policy
+    careful, bold = FeastApplyOperator(task_id="t"), FeastApplyOperator(task_id="t", allow_deletions=True)
+    assert (careful.deletions_allowed, bold.deletions_allowed) == (False, True)
+
+
+def test_a_long_window_is_loaded_by_chunks_and_a_short_one_by_one_command() -> None:
+    def plan_of(days: int, **options: Any) -> Any:
+        window = Window(
+            datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=days)
+        )
+        mode = options.pop("command_mode", "runner")
+        return FeastMaterializeOperator(task_id="t", **options).load_plan(window, mode)
+
+    assert plan_of(7) is None
+    assert plan_of(30, feature_views=["b", "a"]).chunk_count == 5
+    assert plan_of(2, chunk="1d").chunk_count == 2
+    assert plan_of(2, step="6h").window_count == 8
+    assert plan_of(1, older_windows="skip").chunk_count == 1
+    assert plan_of(30, command_mode="cli") is None
+    assert plan_of(30, feature_views=["a"], version="v2") is None
+    with pytest.raises(FeastDagError, match="need the runner"):
+        plan_of(30, command_mode="cli", chunk="1d")
+    assert FeastMaterializeIncrementalOperator(task_id="t").load_plan(None, "runner") is None
+
+
+@pytest.mark.parametrize("name", ["chunk", "step"])
+def test_lengths_are_checked_when_the_dag_is_parsed(name: str) -> None:
+    with pytest.raises(FeastDagError, match=f"{name}='soon' is not a duration"):
+        FeastMaterializeOperator(task_id="t", **{name: "soon"})

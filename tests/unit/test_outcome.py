@@ -19,6 +19,7 @@ RESULT = CommandResult(
     "no route",
     1,
     "0.67.0",
+    "0123456789abcdef0123456789abcdef01234567",
     "2026-01-01T00:00:00+00:00",
     "2026-01-01T00:00:09+00:00",
     {"driver_stats": ViewTotals(12, 1.5, 1), "remote": ViewTotals(None, 0.25, 2)},

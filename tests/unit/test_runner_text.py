@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
+import importlib.util
 import json
 import os
+import subprocess
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from airflow_provider_feast.model.configurations import SECRET_NAME
 from airflow_provider_feast.model.errors import ERRORS
 from airflow_provider_feast.model.result import RESULT_SCHEMA, CommandResult
-from airflow_provider_feast.runner import feast_runner as runner
+from airflow_provider_feast.runner import basics
+from airflow_provider_feast.runner.assemble import MODULES, assemble, assembled
+
+
+def loaded() -> Any:
+    """What the container runs, as a module: all parts in one file."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "feast_runner.py"
+        file.write_text(assembled(), encoding="utf-8")
+        spec = importlib.util.spec_from_file_location("assembled_runner", file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module
+
+
+runner = loaded()
+
+
+@pytest.fixture(autouse=True)
+def its_file(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--version`` hashes the file that runs."""
+    file = tmp_path_factory.mktemp("runner") / "feast_runner.py"
+    file.write_text(assembled(), encoding="utf-8")
+    monkeypatch.setattr(runner, "__file__", str(file))
+
 
 # --- configuration ------------------------------------------------------------------------------------
 
@@ -45,6 +77,111 @@ def test_a_missing_configuration_says_where_it_was_looked_for(tmp_path: Path) ->
     with pytest.raises(runner.Failure, match=r"nowhere\.yaml does not exist") as caught:
         runner.read_configuration(str(tmp_path / "nowhere.yaml"))
     assert (caught.value.code, caught.value.kind) == (66, "configuration_invalid")
+
+
+def run_options(tmp_path: Path, *options: str) -> argparse.Namespace:
+    return runner.parse(["run", "--repo", str(tmp_path), *options, "--", "apply"])
+
+
+def test_a_patched_configuration_is_for_this_user_only_and_keeps_its_references(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PASSWORD", "123456")
+    (tmp_path / "feature_store.yaml").write_text("project: demo\npassword: '${PASSWORD}'\nold: 1\n")
+    (tmp_path / "patch.json").write_text('[{"old": null}, {"user": "${USER_NAME}"}]')
+    paths = ("--patch", str(tmp_path / "patch.json"), "--merged", str(tmp_path / "merged.yaml"))
+    options = run_options(tmp_path, *paths)
+    with pytest.raises(runner.Failure, match="USER_NAME"):
+        runner.prepare_configuration(options, runner.Output())
+    monkeypatch.setenv("USER_NAME", "reader")
+    runner.prepare_configuration(options, runner.Output())
+    merged = tmp_path / "merged.yaml"
+    assert options.config == str(merged)
+    assert merged.read_text() == "project: demo\npassword: '${PASSWORD}'\nuser: ${USER_NAME}\n"
+    assert merged.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_value_that_breaks_the_yaml_is_not_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASSWORD", "hunter2: {broken")
+    (tmp_path / "feature_store.yaml").write_text("project: demo\nstore: ${PASSWORD}\n")
+    with pytest.raises(runner.Failure, match=r"is not YAML: .*, line 2") as caught:
+        runner.prepare_configuration(run_options(tmp_path), runner.Output())
+    assert "hunter2" not in str(caught.value)
+
+
+def test_without_any_configuration_there_is_nothing_to_check(tmp_path: Path) -> None:
+    runner.prepare_configuration(run_options(tmp_path), runner.Output())
+
+
+# --- what must not be printed ---------------------------------------------------------------------------
+
+
+def masked(*values: str) -> runner.Mask:
+    mask = runner.Mask()
+    mask.add(values)
+    return mask
+
+
+def test_of_a_configuration_in_a_secret_all_is_masked_but_project_provider_and_types() -> None:
+    content = {
+        "project": "demo-project",
+        "provider": "localhost",
+        "registry": {"registry_type": "sqlalchemy", "path": "postgresql://u:s3cret-pass@h/db"},
+        "online_store": {"type": "redis.long", "hosts": ["first-host", "second-host"], "password": 12345678},
+        "port": 54321098,
+    }
+    mask = masked(*runner.secrets_in(content))
+    said = (
+        b"demo-project localhost sqlalchemy redis.long first-host second-host 12345678 54321098 s3cret-pass"
+    )
+    assert mask.bytes(said) == b"demo-project localhost sqlalchemy redis.long *** *** *** 54321098 ***"
+
+
+def test_parts_of_connection_strings_are_masked_by_themselves() -> None:
+    mask = masked("redis.example:6379,password=s3cret-one,ssl=true", "mysql://u:s3cret%2Ftwo@h/db")
+    assert (
+        mask.bytes(b"auth s3cret-one; s3cret/two; s3cret%2Ftwo; ssl=true") == b"auth ***; ***; ***; ssl=true"
+    )
+
+
+def test_pydantic_s_cut_values_are_masked_because_half_a_secret_matches_nothing() -> None:
+    line = b"[type=string_type, input_value={'path': 'long-sec...word'}, input_type=dict]"
+    assert (
+        masked("long-secret-password").bytes(line) == b"[type=string_type, input_value=***, input_type=dict]"
+    )
+    assert masked("short").bytes(line) == line
+
+
+def test_a_secret_at_the_place_where_a_message_is_cut_is_masked_first(tmp_path: Path) -> None:
+    report = runner.Report(str(tmp_path / "log"), 4096, masked("long secret  with blanks"))
+    report.end("failed", 1, "command_failed", f"{'x ' * 440}long secret with blanks and more{' y' * 500}")
+    assert "long secret" not in (tmp_path / "log").read_text()
+    assert "x *** and" in (tmp_path / "log").read_text()
+
+
+def test_airflow_and_the_runner_take_the_same_names_for_those_of_secrets() -> None:
+    assert runner._SECRET_NAME.pattern == SECRET_NAME.pattern
+    assert runner._SECRET_NAME.flags == SECRET_NAME.flags
+
+
+def test_variables_that_are_called_like_secrets_are_masked_and_paths_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STORE_PASSWORD", "guessed-value")
+    monkeypatch.setenv("TOKEN_FILE", "/var/run/token")
+    monkeypatch.setenv("PLAIN", "told-value")
+    mask = masked(*runner.secret_variables(["PLAIN", "NOT_SET"]))
+    assert mask.bytes(b"guessed-value /var/run/token told-value") == b"*** /var/run/token ***"
+
+
+def test_values_of_mounted_secrets_are_masked_directories_and_single_files(tmp_path: Path) -> None:
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data" / "key").write_text("-----BEGIN KEY-----\nbGluZS1vbmU\n-----END KEY-----\n")
+    (tmp_path / "key").symlink_to("..data/key")
+    (tmp_path / "single").write_text("single-file-value\n")
+    places = [str(tmp_path), str(tmp_path / "single"), str(tmp_path / "nowhere")]
+    mask = masked(*runner.secret_files(places))
+    assert mask.bytes(b"a bGluZS1vbmU b single-file-value") == b"a *** b ***"
 
 
 # --- output -------------------------------------------------------------------------------------------
@@ -91,7 +228,7 @@ def test_a_secret_is_masked_even_when_it_comes_in_two_writes(
 ) -> None:
     monkeypatch.setenv("PASSWORD", "p@ss/word")
     monkeypatch.setenv("SHORT", "abc")
-    pipe.mask.set(runner.secrets_of("a: ${PASSWORD}\nb: $SHORT"))
+    pipe.mask.add(runner.secrets_of("a: ${PASSWORD}\nb: $SHORT"))
     pipe.stream.write(b"postgres://u:p@ss")
     pipe.stream.write(b"/word@db abc\npostgres://u:p%40ss%2Fword@db\n")
     assert pipe.said() == "postgres://u:***@db abc\npostgres://u:***@db\n"
@@ -247,6 +384,78 @@ def test_a_copy_that_cannot_work_exits_67_and_says_why(
     assert (result.exit_code, result.kind) == (67, "definitions_invalid")
 
 
+# --- git ------------------------------------------------------------------------------------------------
+
+
+def access(tmp_path: Path, url: str, **files: str) -> tuple[int, Path]:
+    secret, target = tmp_path / "secret", tmp_path / "target"
+    for directory in (secret, target):
+        directory.mkdir()
+    for name, text in files.items():
+        (secret / name.replace("__", "-")).write_text(text)
+    (tmp_path / "log").touch()
+    log = ["--termination-log", str(tmp_path / "log")]
+    return runner.main(["git-access", *log, url, str(secret), str(target)]), target
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        ({"token": "a/b@c:d\n"}, "https://git:a%2Fb%40c%3Ad@git.example.com:8443\n"),
+        ({"username": "me\n", "password": "pw"}, "https://me:pw@git.example.com:8443\n"),
+    ],
+)
+def test_a_token_becomes_a_line_that_git_reads_for_this_host_only(
+    tmp_path: Path, files: dict[str, str], line: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, target = access(tmp_path, "https://git.example.com:8443/a.git", **files)
+    assert code == 0
+    assert (target / "credentials").read_text() == line
+    assert (target / "credentials").stat().st_mode & 0o777 == 0o600
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_a_key_is_usable_by_openssh_and_the_user_has_a_name(tmp_path: Path) -> None:
+    files = {"ssh__privatekey": "KEY", "known_hosts": "git.example.com ssh-ed25519 AAAA"}
+    code, target = access(tmp_path, "git@git.example.com:a.git", **files)
+    assert code == 0
+    assert (target / "key").read_text() == "KEY\n"
+    assert (target / "key").stat().st_mode & 0o777 == 0o600
+    assert f"feast:x:{os.getuid()}:{os.getgid()}:" in (target / "passwd").read_text()
+    command = ["ssh", "-F", str(target / "ssh_config"), "-G", "git@git.example.com"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert f"identityfile {target}/key" in shown
+    assert f"userknownhostsfile {target}/known_hosts" in shown
+    assert {"stricthostkeychecking true", "batchmode yes", "identitiesonly yes"} <= set(shown)
+
+
+@pytest.mark.parametrize(
+    ("url", "files", "says"),
+    [
+        ("https://h/a.git", {}, "no key token or password; it has: nothing"),
+        ("git@h:a.git", {"ssh__privatekey": "k"}, "no key known_hosts; it has: ssh-privatekey"),
+        ("git@h:a.git", {"known_hosts": "h"}, "no key ssh-privatekey or identity; it has: known_hosts"),
+    ],
+)
+def test_a_secret_that_lacks_a_key_exits_67_with_the_names_it_has(
+    tmp_path: Path, url: str, files: dict[str, str], says: str
+) -> None:
+    code, _ = access(tmp_path, url, **files)
+    result = CommandResult.parse((tmp_path / "log").read_text())
+    assert result is not None
+    assert (code, result.kind) == (67, "definitions_invalid")
+    assert says in result.message
+
+
+def test_the_commit_of_a_working_tree(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    for head, commit in ((f"{'ab' * 20}\n", "ab" * 20), ("ref: refs/heads/main\n", "")):
+        (tmp_path / ".git" / "HEAD").write_text(head)
+        assert runner.commit_of(str(tmp_path)) == commit
+    with pytest.raises(runner.Failure, match="no Git working tree"):
+        runner.commit_of(str(tmp_path / "elsewhere"))
+
+
 @pytest.mark.parametrize("argv", [[], ["run"], ["run", "--repo", "/r"], ["copy", "/only-one"], ["walk"]])
 def test_a_wrong_call_exits_64(argv: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -258,11 +467,28 @@ def test_a_wrong_call_exits_64(argv: list[str]) -> None:
 def test_apply_without_definitions_is_refused(tmp_path: Path, subcommand: str) -> None:
     with pytest.raises(runner.Failure, match="no Python file"):
         runner.prepare_repo(str(tmp_path), subcommand)
+    with pytest.raises(runner.Failure, match="does not exist"):
+        runner.prepare_repo(str(tmp_path / "gone"), subcommand)
+    with pytest.raises(runner.Failure, match="has no directory gone"):
+        runner.prepare_repo(str(tmp_path / "gone"), "materialize", str(tmp_path))
     runner.prepare_repo(str(tmp_path / "new"), "materialize")
     assert (tmp_path / "new").is_dir()
 
 
 def test_the_file_is_small_and_old_python_understands_it() -> None:
-    text = Path(runner.__file__).read_text()
+    text = assembled()
     ast.parse(text, feature_version=(3, 9))
     assert len(text.encode()) < 1 << 20
+
+
+def test_one_name_in_two_modules_cannot_become_one_file() -> None:
+    with pytest.raises(ValueError, match="LIMIT is defined in a and in b"):
+        assemble([("a", '"""A."""\nLIMIT = 1\n'), ("b", '"""B."""\nLIMIT: int = 2\n')])
+    with pytest.raises(ValueError, match="renames"):
+        assemble([("b", '"""B."""\nfrom airflow_provider_feast.runner.a import LIMIT as TOP\n')])
+
+
+def test_every_module_of_the_runner_is_in_the_file() -> None:
+    there = {path.stem for path in Path(basics.__file__).parent.glob("*.py")}
+    assert there - {"__init__", "assemble"} == set(MODULES)
+    assert "airflow_provider_feast" not in assembled()

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException, AirflowTaskTimeou
 from job_plans import IMAGE
 
 from airflow_provider_feast.jobs import killing, task
+from airflow_provider_feast.jobs.sources import Resolved, resolve
 from airflow_provider_feast.jobs.task import TaskRun
 from airflow_provider_feast.model.errors import (
     ApiUnavailableError,
@@ -27,6 +28,8 @@ from airflow_provider_feast.model.errors import (
 from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
 from airflow_provider_feast.model.result import CommandResult, ViewTotals
 from airflow_provider_feast.model.settings import read_settings
+from airflow_provider_feast.model.sources import InlineConfiguration
+from airflow_provider_feast.model.windows import Window
 from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastMaterializeOperator
 from airflow_provider_feast.triggers.feast import FeastJobTrigger, outcome_event
 
@@ -74,8 +77,17 @@ class Hook:
         self.lines: list[str] = []
         self._yaml = yaml
 
-    def inline_configuration(self) -> str | None:
-        return self._yaml
+    @property
+    def resolved(self) -> Resolved:
+        settings = self.settings
+        if self._yaml:
+            settings = settings._replace(configuration=InlineConfiguration(self._yaml))
+        return resolve(settings, self.cluster)
+
+    def readable_configuration(self) -> str | None:
+        if self._yaml:
+            return self._yaml
+        return self.cluster.config_maps.get("feast-config", {"data": {}})["data"].get("feature_store.yaml")
 
     def check_sources(self) -> None:
         """All is there."""
@@ -139,6 +151,7 @@ def test_a_succeeded_job_gives_one_small_result(monkeypatch: pytest.MonkeyPatch)
         "duration_seconds": 9.0,
         "image": IMAGE,
         "feast_version": "0.67.0",
+        "commit": "",
         "security_profile": "restricted",
         "views": {"driver_stats": {"rows": 7, "seconds": 1.5, "windows": 1}},
         "views_omitted": 0,
@@ -444,7 +457,7 @@ def test_a_configuration_that_cannot_be_read_confirms_nothing(monkeypatch: pytes
     with pytest.raises(FeastConfigurationError, match="cannot be confirmed"):
         run.confirm_project("demo")
     hook.cluster.config_maps["feast-config"] = {"data": {"feature_store.yaml": "- a list"}}
-    with pytest.raises(FeastConfigurationError, match="is not YAML"):
+    with pytest.raises(FeastConfigurationError, match="is not a mapping"):
         run.confirm_project("demo")
 
 
@@ -454,3 +467,29 @@ def test_after_the_teardown_ran_its_verdict_is_not_asked_for_again(
     run, _ = make_run(monkeypatch, Hook())
     run._job = a_job()
     run.confirm_project("demo")
+
+
+def test_a_plan_of_which_nothing_is_left_is_a_success_without_another_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    operator = FeastMaterializeOperator(task_id="load", chunk="12h", retries=0)
+    plan = operator.load_plan(Window(D1, D2), "runner")
+    assert plan is not None
+    failed = a_job("Failed")
+    failed["metadata"] |= {
+        "labels": {"airflow-provider-feast/epoch": "0"},
+        "annotations": {
+            "airflow-provider-feast/plan-digest": plan.digest,
+            "airflow-provider-feast/chunks": "0,1",
+        },
+    }
+    failed["status"]["completedIndexes"] = "0,1"
+    hook = Hook(failed)
+    monkeypatch.setattr(hook.cluster, "list_jobs", lambda selector: [failed], raising=False)
+    run, pushed = make_run(monkeypatch, hook, operator)
+    run._ti.__dict__.update(
+        dag_id="features", task_id="load", run_id="r", map_index=-1, try_number=2, max_tries=0
+    )
+    result = run.execute()
+    assert (result["outcome"], result["job"], pushed["job_name"]) == ("succeeded", "feast-load", "feast-load")
+    assert hook.deleted == []

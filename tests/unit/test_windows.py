@@ -6,6 +6,7 @@ import math
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
+import pendulum
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -192,3 +193,10 @@ def test_windows_are_never_empty_and_adjacent_ones_share_no_instant(one: datetim
     following = Window(window.end, window.end + DAY)
     assert window.start < window.end
     assert datetime.fromisoformat(window.feast_end) < datetime.fromisoformat(following.feast_start)
+
+
+def test_airflow_s_own_times_keep_their_zone_when_one_looks_back() -> None:
+    noon = pendulum.datetime(2026, 1, 2, 12)
+    window = resolve_window(lookback=timedelta(days=1), run=RunTimes(run_time=noon))
+    assert window == (datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 2, 12, tzinfo=UTC))
+    assert [type(moment) for moment in window] == [datetime, datetime]

@@ -65,12 +65,14 @@ class PodPlan:
         mapping: dict[str, str] = {}
         for container in reversed(self._containers()):
             image = self.node.find_image(container["image"])
-            mapping |= self._mapping(container, image or Image(), {})
+            mapping |= self._mapping(container, image or Image(), {}, make=False)
         return mapping
 
-    def _mapping(self, container: Obj, image: Image, variables: dict[str, str]) -> dict[str, str]:
+    def _mapping(
+        self, container: Obj, image: Image, variables: dict[str, str], make: bool = True
+    ) -> dict[str, str]:
         mapping = dict(image.root)
-        for bind in self._binds(container, variables):
+        for bind in self._binds(container, variables, make):
             mapping[bind.target] = bind.source
         mapping[container["terminationMessagePath"]] = str(self.termination_file(container))
         return mapping
@@ -81,7 +83,8 @@ class PodPlan:
     def log_file(self, container: Obj, attempt: int) -> Path:
         return self.root / "logs" / f"{container['name']}-{attempt}.log"
 
-    def _binds(self, container: Obj, variables: dict[str, str]) -> list[Bind]:
+    def _binds(self, container: Obj, variables: dict[str, str], make: bool = True) -> list[Bind]:
+        """What is mounted where; a missing subPath is made as a directory, but only when the container starts."""
         binds = []
         for mount in container.get("volumeMounts") or ():
             source = self._volumes[mount["name"]]
@@ -90,9 +93,9 @@ class PodPlan:
                 source = source / sub
             kind = next(v for v in self.pod["spec"]["volumes"] if v["name"] == mount["name"])
             text = any(key in kind for key in ("configMap", "secret", "projected", "downwardAPI"))
-            if sub and not text:
+            if sub and not text and make and not source.is_file():
                 source.mkdir(parents=True, exist_ok=True)
-            elif sub:
+            elif sub and text:
                 source = source.resolve()  # a mounted file is no link, wherever it comes from
             target = "/" + mount["mountPath"].strip("/")
             binds.append(Bind(str(source), target, text or bool(mount.get("readOnly"))))

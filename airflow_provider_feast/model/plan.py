@@ -1,0 +1,221 @@
+"""What a materialization loads: windows, grouped into chunks of which each is one index of an Indexed Job.
+
+A plan is a rule wherever it can be, for a rule stays small however long the range is. Its digest says whether two Jobs
+did parts of the same: only then does what one has completed count for the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from airflow_provider_feast.model.errors import FeastDagError
+from airflow_provider_feast.model.windows import Window, plain_utc
+
+PLAN_SCHEMA = 1
+"""Version of the JSON that the runner reads."""
+
+DAY = timedelta(days=1)
+"""The length of a window where none is given."""
+
+MOST_WINDOWS = 10_000
+"""Windows of one plan."""
+
+MOST_CHUNKS = 500
+"""Chunks of one plan, i.e. pods of its Job."""
+
+USUAL_CHUNKS = 50
+"""Chunks that are aimed at where their length is not given."""
+
+LEAST_WINDOWS = 7
+"""Windows of a chunk where its length is not given: a pod takes seconds to start, a window less."""
+
+LONGEST_LIST = 500_000
+"""Bytes of an explicit plan; it lies in a ConfigMap, which may have 1 MiB."""
+
+
+class Plan(NamedTuple):
+    """Windows by a rule: one every ``step`` from ``start`` on, the last one cut off at ``end``.
+
+    :param start: aware, UTC, included.
+    :param end: aware, UTC, excluded.
+    :param step: the length of a window, whole microseconds.
+    :param per_chunk: windows of one chunk.
+    :param views: feature views in any order; none means all that the registry has.
+    """
+
+    start: datetime
+    end: datetime
+    step: timedelta
+    per_chunk: int = 1
+    views: tuple[str, ...] = ()
+
+    @property
+    def window_count(self) -> int:
+        """How many windows there are."""
+        return -((self.start - self.end) // self.step)
+
+    @property
+    def chunk_count(self) -> int:
+        """How many chunks there are."""
+        return -(-self.window_count // self.per_chunk)
+
+    def windows(self, chunk: int) -> list[Window]:
+        """The windows of one chunk, ascending.
+
+        :raises IndexError: when there is no such chunk.
+        """
+        if not 0 <= chunk < self.chunk_count:
+            raise IndexError(f"the plan has {self.chunk_count} chunks, but no chunk {chunk}")
+        first = chunk * self.per_chunk
+        starts = [
+            self.start + number * self.step
+            for number in range(first, min(first + self.per_chunk, self.window_count))
+        ]
+        return [Window(start, min(start + self.step, self.end)) for start in starts]
+
+    def span(self, chunk: int) -> Window:
+        """From the first window's start of a chunk to its last one's end."""
+        windows = self.windows(chunk)
+        return Window(windows[0].start, windows[-1].end)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the runner reads."""
+        body = {
+            "v": PLAN_SCHEMA,
+            "start": self.start.isoformat(),
+            "end": self.end.isoformat(),
+            "step": self.step / timedelta(seconds=1),
+            "per_chunk": self.per_chunk,
+            "views": sorted(self.views),
+        }
+        return {**body, "digest": digest_of(body)}
+
+    @property
+    def digest(self) -> str:
+        """What tells one plan from another."""
+        return str(self.to_dict()["digest"])
+
+    def to_json(self) -> str:
+        """:meth:`to_dict` as text."""
+        return _compact(self.to_dict())
+
+
+class Load(NamedTuple):
+    """One window of some views, in an explicit plan.
+
+    :param views: at least one.
+    """
+
+    window: Window
+    views: tuple[str, ...]
+
+
+class ListedPlan(NamedTuple):
+    """An explicit plan: what a repair needs, where each view lacks something else.
+
+    :param chunks: what each chunk loads, in order.
+    """
+
+    chunks: tuple[tuple[Load, ...], ...]
+
+    @property
+    def chunk_count(self) -> int:
+        """How many chunks there are."""
+        return len(self.chunks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the runner reads."""
+        body = {"v": PLAN_SCHEMA, "chunks": [[_load(load) for load in chunk] for chunk in self.chunks]}
+        return {**body, "digest": digest_of(body)}
+
+    @property
+    def digest(self) -> str:
+        """What tells one plan from another."""
+        return str(self.to_dict()["digest"])
+
+    def to_json(self) -> str:
+        """:meth:`to_dict` as text.
+
+        :raises FeastDagError: when it is larger than a ConfigMap should hold.
+        """
+        text = _compact(self.to_dict())
+        if len(text.encode()) > LONGEST_LIST:
+            raise FeastDagError(
+                f"the plan lists {sum(map(len, self.chunks))} loads, {len(text.encode()):,} bytes; "
+                f"more than {LONGEST_LIST:,} do not fit",
+                remedy="repair a shorter range, or fewer feature views, at a time",
+            )
+        return text
+
+
+def _load(load: Load) -> dict[str, Any]:
+    start, end = (moment.isoformat() for moment in load.window)
+    return {"start": start, "end": end, "views": sorted(load.views)}
+
+
+def _compact(body: dict[str, Any]) -> str:
+    return json.dumps(body, separators=(",", ":"))
+
+
+def digest_of(body: dict[str, Any]) -> str:
+    """Sixteen characters that change with any part of a plan."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def choose_plan(
+    range_: Window,
+    *,
+    window: timedelta | None = None,
+    chunk: timedelta | None = None,
+    views: Iterable[str] = (),
+) -> Plan:
+    """Cut a range into windows, and these into chunks.
+
+    Windows are a day long; a range of more than 10 000 days gets longer ones. Chunks have at least seven windows, and as
+    many as it takes to have no more than fifty chunks.
+
+    :param range_: what is to be loaded.
+    :param window: the length of a window.
+    :param chunk: the length of a chunk, i.e. of what one pod loads.
+    :param views: feature views; none means all.
+    :raises FeastDagError: when that gives more windows or chunks than one plan may have.
+    """
+    range_ = Window(*map(plain_utc, range_))
+    length = range_.end - range_.start
+    step = window or min(DAY * max(1, math.ceil(length / (DAY * MOST_WINDOWS))), chunk or length)
+    step = min(step, length)
+    count = math.ceil(length / step)
+    if count > MOST_WINDOWS:
+        raise FeastDagError(
+            f"windows of {step} make {count:,} of {range_}; one plan has at most {MOST_WINDOWS:,}",
+            remedy=f"set window= to {_round_up(length / MOST_WINDOWS)} or longer, or load a shorter range",
+        )
+    per_chunk = (
+        max(LEAST_WINDOWS, math.ceil(count / USUAL_CHUNKS)) if chunk is None else max(1, chunk // step)
+    )
+    chunks = math.ceil(count / per_chunk)
+    if chunks > MOST_CHUNKS:
+        raise FeastDagError(
+            f"chunks of {chunk} make {chunks:,} of {range_}; one Job has at most {MOST_CHUNKS}",
+            remedy=f"set chunk= to {_round_up(length / MOST_CHUNKS)} or longer, or load a shorter range",
+        )
+    return Plan(range_.start, range_.end, step, min(per_chunk, count), tuple(sorted(set(views))))
+
+
+def _round_up(length: timedelta) -> timedelta:
+    """Whole hours that are at least ``length`` long."""
+    return timedelta(hours=math.ceil(length / timedelta(hours=1)))
+
+
+def listed(loads: Sequence[Load], per_chunk: int = LEAST_WINDOWS) -> ListedPlan:
+    """An explicit plan of loads in their order.
+
+    :param per_chunk: loads of one chunk at least; more, where there would be too many chunks.
+    """
+    size = max(per_chunk, math.ceil(len(loads) / MOST_CHUNKS))
+    return ListedPlan(tuple(tuple(loads[first : first + size]) for first in range(0, len(loads), size)))

@@ -1,0 +1,110 @@
+"""The result so far, in the termination message: always valid JSON, always within its budget."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+import threading
+from typing import Any, Callable
+
+from airflow_provider_feast.runner.basics import MIN_MESSAGE, SCHEMA, one_line, shortened, utc_now
+from airflow_provider_feast.runner.output import Mask
+
+
+def fit(body: dict[str, Any], limit: int) -> bytes:
+    """``body`` as JSON of at most ``limit`` bytes: the message is cut first, then views are left out."""
+
+    def packed(message: str, count: int) -> bytes:
+        views = dict(list(body["views"].items())[:count])
+        value = {**body, "message": message, "views": views, "views_omitted": len(body["views"]) - count}
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+    def largest(high: int, pack: Callable[[int], bytes]) -> int:
+        """The largest number from 0 to ``high`` whose JSON fits."""
+        low = 0
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if len(pack(middle)) <= limit else (low, middle - 1)
+        return low
+
+    def cut(length: int) -> str:
+        return message if length >= len(message) else message[:length].rstrip() + "…"
+
+    message: str = body["message"]
+    total = len(body["views"])
+    if len(packed(cut(MIN_MESSAGE), total)) <= limit:
+        return packed(cut(largest(len(message), lambda length: packed(cut(length), total))), total)
+    count = largest(total, lambda number: packed(cut(MIN_MESSAGE), number))
+    return packed(cut(largest(len(message), lambda length: packed(cut(length), count))), count)
+
+
+MOST_FAILED = 10
+"""Failed views that the result names: they must fit."""
+
+
+class Report:
+    """The result so far, rewritten into the termination log after each step."""
+
+    def __init__(self, path: str, limit: int, mask: Mask) -> None:
+        self._path, self._limit, self._mask = path, limit, mask
+        self._lock = threading.RLock()
+        self._size = 0
+        self.body: dict[str, Any] = {
+            "v": SCHEMA,
+            "verdict": "running",
+            "kind": "",
+            "message": "",
+            "exit_code": None,
+            "feast": "",
+            "commit": "",
+            "started": utc_now(),
+            "finished": "",
+            "chunk": None,
+            "steps": [0, 0],
+            "failed": [],
+            "views": {},
+            "views_omitted": 0,
+        }
+
+    def end(self, verdict: str, code: int, kind: str = "", message: str = "") -> None:
+        told = shortened(one_line(self._mask.value(message)))
+        self.body.update(verdict=verdict, exit_code=code, kind=kind, message=told, finished=utc_now())
+        self.write()
+
+    def add(self, view: str, rows: int | None, seconds: float) -> None:
+        """One window of one view is done."""
+        seen = self.body["views"].get(view, {"rows": 0, "seconds": 0.0, "windows": 0})
+        both = None if rows is None or seen["rows"] is None else seen["rows"] + rows
+        total = {"rows": both, "seconds": round(seen["seconds"] + seconds, 3), "windows": seen["windows"] + 1}
+        self.body["views"][view] = total
+        self.write()
+
+    def steps(self, done: int, total: int) -> None:
+        """One more load of a plan is done, or was tried."""
+        self.body["steps"] = [done, total]
+        self.write()
+
+    def fail(self, view: str) -> None:
+        """A load of a view failed."""
+        self.body["failed"] = sorted({*self.body["failed"], view})[:MOST_FAILED]
+
+    def write(self) -> None:
+        """One write call, padded over what was there: a kill at any moment leaves valid JSON."""
+        if not self._path:
+            return
+        data = fit(self._mask.value(self.body), self._limit)
+        with self._lock:
+            try:
+                fd = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o644)
+                try:
+                    os.pwrite(fd, data.ljust(self._size), 0)
+                    if stat.S_ISREG(os.fstat(fd).st_mode):
+                        os.ftruncate(fd, len(data))
+                finally:
+                    os.close(fd)
+            except OSError as error:
+                print(f"feast_runner: cannot write the result to {self._path}: {error}", file=sys.stderr)
+                self._path = ""
+            self._size = len(data)

@@ -1,0 +1,78 @@
+"""What must not be printed: the values of Secrets, in all their forms."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import urllib.parse
+from typing import Any, Iterator
+
+from airflow_provider_feast.runner.basics import MIN_SECRET, one_line
+from airflow_provider_feast.runner.configuration import variables
+
+_SECRET_NAME = re.compile(
+    r"passw|passphrase|secret|token|credential|api_?key|access_?key|private_?key|account_?key|conn(ection)?_?str",
+    re.I,
+)
+_NO_SECRET = re.compile(r"_(file|path|dir|uri_prefix)$", re.I)
+_PUBLIC_KEYS = ("project", "provider", "type", "registry_type", "registry_store_type")
+_PART = re.compile(r"(?:password|passwd|pwd|secret|token|key)=([^\s;,&]+)", re.I)
+
+
+def secrets_of(text: str) -> list[str]:
+    """The values of the variables that a configuration uses."""
+    return [os.environ.get(name, "") for name in variables(text)]
+
+
+def secret_variables(names: list[str]) -> list[str]:
+    """The values of variables that come from Secrets, or are called like secrets."""
+    told = [os.environ.get(name, "") for name in names]
+    guessed = [
+        value
+        for name, value in os.environ.items()
+        if _SECRET_NAME.search(name) and not _NO_SECRET.search(name)
+    ]
+    return told + guessed
+
+
+def secret_files(places: list[str]) -> list[str]:
+    """The values of mounted Secrets: directories, or single files."""
+    found = []
+    for place in places:
+        names = os.listdir(place) if os.path.isdir(place) else [""]
+        for path in (os.path.join(place, name).rstrip(os.sep) for name in names):
+            if os.path.isfile(path):
+                with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                    found.append(file.read())
+    return found
+
+
+def secrets_in(content: Any, key: str = "") -> Iterator[str]:
+    """The values of a configuration that lies in a Secret, but for what every error message needs."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield from secrets_in(value, str(name))
+    elif isinstance(content, list):
+        for value in content:
+            yield from secrets_in(value, key)
+    elif isinstance(content, str) and key not in _PUBLIC_KEYS:
+        yield content
+        yield os.path.expandvars(content)
+    elif isinstance(content, (int, float)) and _SECRET_NAME.search(key):
+        yield str(content)
+
+
+def forms(value: str) -> Iterator[str]:
+    """A secret as it may show up: whole, line by line, its parts, and as URL, Python, JSON and base64 spell it."""
+    lines = {value, value.strip(), one_line(value), *value.splitlines()}
+    lines |= {match[1] for match in _PART.finditer(value)}
+    with contextlib.suppress(ValueError):
+        password = urllib.parse.urlsplit(value).password or ""
+        lines |= {password, urllib.parse.unquote(password)}
+    for line in (line for line in lines if len(line) >= MIN_SECRET):
+        yield from (line, urllib.parse.quote(line, safe=""), urllib.parse.quote_plus(line))
+        yield from (repr(line)[1:-1], json.dumps(line)[1:-1], json.dumps(line, ensure_ascii=False)[1:-1])
+        yield base64.b64encode(line.encode("utf-8", "surrogateescape")).decode().rstrip("=")

@@ -1,0 +1,186 @@
+"""Plans: how a range is cut, what the runner makes of it, and what is left of it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from datetime import UTC, datetime, timedelta
+
+import pendulum
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_feast.model.errors import FeastDagError
+from airflow_provider_feast.model.indexes import done_chunks, format_indexes, parse_indexes, remaining
+from airflow_provider_feast.model.plan import (
+    LONGEST_LIST,
+    MOST_CHUNKS,
+    MOST_WINDOWS,
+    USUAL_CHUNKS,
+    Load,
+    Plan,
+    choose_plan,
+    listed,
+)
+from airflow_provider_feast.model.windows import Window
+from airflow_provider_feast.runner.basics import Failure
+from airflow_provider_feast.runner.planning import read_plan, selected
+
+DAY = timedelta(days=1)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+MICROSECONDS = st.integers(1, 400 * 86400 * 10**6).map(lambda number: timedelta(microseconds=number))
+
+
+def days(count: float) -> Window:
+    return Window(START, START + count * DAY)
+
+
+@given(MICROSECONDS, MICROSECONDS, st.integers(1, 50))
+def test_the_windows_of_all_chunks_cover_the_range_once_and_in_order(
+    length: timedelta, step: timedelta, per_chunk: int
+) -> None:
+    step = max(step, length / 200)
+    plan = Plan(START, START + length, step, per_chunk)
+    windows = [window for chunk in range(plan.chunk_count) for window in plan.windows(chunk)]
+    assert len(windows) == plan.window_count
+    assert (windows[0].start, windows[-1].end) == (plan.start, plan.end)
+    assert all(before.end == after.start for before, after in itertools.pairwise(windows))
+    assert all(window.start < window.end for window in windows)
+
+
+@given(MICROSECONDS, MICROSECONDS, st.integers(1, 50), st.lists(st.sampled_from("abc"), unique=True))
+def test_the_runner_reads_the_same_windows(
+    length: timedelta, step: timedelta, per_chunk: int, views: list[str]
+) -> None:
+    plan = Plan(START, START + length, max(step, length / 50), per_chunk, tuple(views))
+    digest, chunks = read_plan(plan.to_json())
+    assert digest == plan.digest
+    assert [[(load.start, load.end) for load in chunk] for chunk in chunks] == [
+        [tuple(window) for window in plan.windows(number)] for number in range(plan.chunk_count)
+    ]
+    assert {load.views for chunk in chunks for load in chunk} == {tuple(sorted(views))}
+
+
+@pytest.mark.parametrize(
+    ("length", "windows", "chunks"),
+    [(0.25, 1, 1), (1, 1, 1), (7, 7, 1), (30, 30, 5), (365, 365, 46), (3650, 3650, 50), (20_000, 10_000, 50)],
+)
+def test_a_range_is_cut_into_days_and_at_most_fifty_chunks(length: float, windows: int, chunks: int) -> None:
+    plan = choose_plan(days(length))
+    assert (plan.window_count, plan.chunk_count) == (windows, chunks)
+    assert plan.chunk_count <= USUAL_CHUNKS
+
+
+def test_a_chunk_s_length_is_the_user_s() -> None:
+    assert choose_plan(days(30), chunk=timedelta(days=10)).chunk_count == 3
+    hourly = choose_plan(days(2), chunk=timedelta(hours=6))
+    assert (hourly.step, hourly.per_chunk, hourly.chunk_count) == (timedelta(hours=6), 1, 8)
+    both = choose_plan(days(2), chunk=timedelta(hours=6), window=timedelta(hours=2))
+    assert (both.window_count, both.per_chunk, both.chunk_count) == (24, 3, 8)
+    assert choose_plan(days(2), window=timedelta(days=9)).window_count == 1
+
+
+def test_more_chunks_or_windows_than_a_job_may_have_are_refused_with_a_length_that_works() -> None:
+    with pytest.raises(FeastDagError, match=r"one Job has at most 500") as caught:
+        choose_plan(days(1000), chunk=timedelta(hours=12))
+    assert "set chunk= to 2 days" in caught.value.remedy
+    assert choose_plan(days(1000), chunk=2 * DAY).chunk_count == MOST_CHUNKS
+    with pytest.raises(FeastDagError, match="at most 10,000") as caught:
+        choose_plan(days(1000), window=timedelta(hours=1))
+    assert "3:00:00" in caught.value.remedy
+    assert choose_plan(days(1000), window=timedelta(hours=3)).window_count <= MOST_WINDOWS
+
+
+def test_the_digest_changes_with_every_part_of_a_plan_and_with_nothing_else() -> None:
+    plan = choose_plan(days(30), views=["b", "a"])
+    others = [
+        choose_plan(days(31), views=["a", "b"]),
+        choose_plan(days(30), views=["a"]),
+        choose_plan(days(30), views=["a", "b"], chunk=DAY),
+        choose_plan(days(30), views=["a", "b"], window=7 * DAY),
+    ]
+    assert len({plan.digest, *(other.digest for other in others)}) == 5
+    assert choose_plan(days(30), views=["a", "b", "a"]).digest == plan.digest
+    assert len(plan.to_json()) < 300
+
+
+def test_a_listed_plan_keeps_its_order_and_is_refused_when_it_is_too_large() -> None:
+    loads = [Load(Window(START + n * DAY, START + (n + 1) * DAY), (f"view_{n}",)) for n in range(20)]
+    plan = listed(loads[::-1])
+    digest, chunks = read_plan(plan.to_json())
+    assert (digest, plan.chunk_count) == (plan.digest, 3)
+    assert [load.views for chunk in chunks for load in chunk] == [load.views for load in loads[::-1]]
+    with pytest.raises(FeastDagError, match="do not fit"):
+        listed([loads[0]] * (LONGEST_LIST // 50)).to_json()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{",
+        "{}",
+        "@/no/such/file",
+        '{"chunks":[[{"start":"2026-01-02T00:00:00Z","end":"2026-01-01T00:00:00Z"}]]}',
+        '{"start":"2026-01-01T00:00:00","end":"2026-01-02T00:00:00Z","step":1,"per_chunk":1,"views":[]}',
+        '{"start":"2026-01-01T00:00:00Z","end":"2026-01-02T00:00:00Z","step":0,"per_chunk":1,"views":[]}',
+    ],
+)
+def test_the_runner_refuses_what_is_no_plan(text: str) -> None:
+    with pytest.raises(Failure, match="the plan cannot be read") as caught:
+        read_plan(text)
+    assert (caught.value.code, caught.value.kind) == (64, "usage_error")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "index", "found"),
+    [("", "", [0, 1, 2, 3, 4]), ("", "3", [3]), ("1,3-4", "", [1, 3, 4]), ("1,3-4", "2", [4])],
+)
+def test_an_index_stands_for_one_of_the_chunks_that_are_left(
+    chunks: str, index: str, found: list[int]
+) -> None:
+    assert selected(5, chunks, index) == found
+
+
+@pytest.mark.parametrize(("chunks", "index"), [("", "5"), ("1,3", "2"), ("7", "0"), ("x", "")])
+def test_a_chunk_that_does_not_exist_is_a_wrong_call(chunks: str, index: str) -> None:
+    with pytest.raises(Failure) as caught:
+        selected(5, chunks, index)
+    assert caught.value.code == 64
+
+
+@given(st.frozensets(st.integers(0, 60)))
+def test_indexes_are_read_as_they_were_written(indexes: frozenset[int]) -> None:
+    assert parse_indexes(format_indexes(indexes)) == indexes
+    left = remaining(61, indexes)
+    assert list(left) == sorted(left)
+    assert set(left) | indexes == set(range(61))
+    assert not set(left) & indexes
+
+
+def test_completed_indexes_are_those_that_kubernetes_writes() -> None:
+    assert parse_indexes("0,2,3-7") == {0, 2, 3, 4, 5, 6, 7}
+    assert parse_indexes("") == parse_indexes(None) == frozenset()
+    assert format_indexes([7, 3, 4, 5, 6, 2, 0]) == "0,2-7"
+    assert format_indexes([1, 2]) == "1,2"
+    with pytest.raises(ValueError, match="backwards"):
+        parse_indexes("3-2")
+
+
+def test_what_a_continuing_job_completed_is_told_in_chunks_of_the_plan() -> None:
+    assert done_chunks([1, 4, 5, 9], "0,2-3") == {1, 5, 9}
+    assert done_chunks([1, 4], None) == frozenset()
+
+
+def test_a_plan_of_many_views_is_json_of_one_line() -> None:
+    text = choose_plan(days(2), views=[f"view_{number}" for number in range(300)]).to_json()
+    assert "\n" not in text
+    assert len(json.loads(text)["views"]) == 300
+
+
+def test_airflow_s_own_times_are_as_good_as_any() -> None:
+    first, last = pendulum.datetime(2026, 1, 1), pendulum.datetime(2026, 1, 31)
+    plan = choose_plan(Window(first, last))
+    assert plan == choose_plan(days(30))
+    assert type(plan.start) is type(plan.windows(0)[0].end) is datetime

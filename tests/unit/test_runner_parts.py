@@ -1,0 +1,175 @@
+"""Parts of the runner that need no Feast: the guard, the progress line, the order of views, the checkpoint's budget."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_feast.model.result import CommandResult
+from airflow_provider_feast.runner.basics import Failure
+from airflow_provider_feast.runner.guarding import newer_rows
+from airflow_provider_feast.runner.inspecting import merged
+from airflow_provider_feast.runner.output import Mask
+from airflow_provider_feast.runner.planning import in_order
+from airflow_provider_feast.runner.progress import Progress
+from airflow_provider_feast.runner.report import Report
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CONFIG = SimpleNamespace(online_store=SimpleNamespace(type="somewhere"))
+VIEW = SimpleNamespace(features=[SimpleNamespace(name="old"), SimpleNamespace(name="new")])
+
+
+class Key(str):
+    """An entity's key."""
+
+    __slots__ = ()
+
+    def SerializeToString(self) -> bytes:  # noqa: N802  (protobuf's name)
+        return self.encode()
+
+
+def row(key: str, hours: float, *, naive: bool = False) -> tuple[Key, dict[str, int], datetime, None]:
+    time = NOON + timedelta(hours=hours)
+    return Key(key), {"old": 1}, time.replace(tzinfo=None) if naive else time, None
+
+
+class Store:
+    """An online store: which feature of which entity has which time."""
+
+    def __init__(self, times: dict[tuple[str, str], float]) -> None:
+        self._times = times
+        self.asked: list[int] = []
+
+    def online_read(
+        self, config: Any, table: Any, entity_keys: list[Key], requested_features: list[str]
+    ) -> list[tuple[datetime | None, dict[str, int] | None]]:
+        self.asked.append(len(entity_keys))
+        answer: list[tuple[datetime | None, dict[str, int] | None]] = []
+        for key in entity_keys:
+            hours = [self._times[key, name] for name in requested_features if (key, name) in self._times]
+            answer.append((NOON + timedelta(hours=max(hours)), {"any": 1}) if hours else (None, None))
+        return answer
+
+
+def kept(store: Any, *rows: Any) -> list[str]:
+    return [f"{key} {values['old']}" for key, values, *_ in newer_rows(store, CONFIG, VIEW, rows)]
+
+
+def test_rows_older_than_what_is_online_are_left_out_and_equal_ones_are_not() -> None:
+    store = Store({("a", "old"): 1, ("b", "old"): 1, ("c", "old"): 1})
+    rows = [row("a", 0), row("b", 1), row("c", 2), row("d", -50)]
+    assert newer_rows(store, CONFIG, VIEW, rows) == rows[1:]
+
+
+def test_times_without_a_zone_are_utc() -> None:
+    store = Store({("a", "old"): 1})
+    assert newer_rows(store, CONFIG, VIEW, [row("a", 0, naive=True)]) == []
+    assert len(newer_rows(store, CONFIG, VIEW, [row("a", 1, naive=True)])) == 1
+
+
+def test_of_two_rows_of_one_entity_the_newer_one_stays_whatever_their_order() -> None:
+    store = Store({})
+    for rows in ([row("a", 0), row("a", 1)], [row("a", 1), row("a", 0)]):
+        assert newer_rows(store, CONFIG, VIEW, rows) == [row("a", 1)]
+
+
+def test_a_feature_that_is_younger_than_the_others_hides_no_time() -> None:
+    store = Store({("a", "new"): 1})
+    assert newer_rows(store, CONFIG, VIEW, [row("a", 0)]) == []
+
+
+def test_many_entities_are_asked_for_in_parts() -> None:
+    store = Store({(str(number), "old"): 0 for number in range(1200)})
+    assert len(newer_rows(store, CONFIG, VIEW, [row(str(number), 1) for number in range(1200)])) == 1200
+    assert store.asked == [500, 500, 200]
+
+
+class Timeless:
+    """A store that gives values without their times."""
+
+    def online_read(self, entity_keys: list[Key], **_: Any) -> list[tuple[None, dict[str, int]]]:
+        return [(None, {"old": 1}) for _ in entity_keys]
+
+
+class Writeonly:
+    """A store that cannot be read."""
+
+    def online_read(self, **_: Any) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("store", [Timeless(), Writeonly()])
+def test_a_store_that_tells_no_times_is_said_to_be_unguardable(store: Any) -> None:
+    with pytest.raises(Failure, match="older_windows='refuse', 'skip' or 'overwrite'") as caught:
+        newer_rows(store, CONFIG, VIEW, [row("a", 0)])
+    assert caught.value.code == 66
+
+
+def test_redis_compares_by_itself_unless_it_is_told_not_to() -> None:
+    class RedisOnlineStore(Store):
+        pass
+
+    store = RedisOnlineStore({("a", "old"): 1})
+    plain = SimpleNamespace(online_store=SimpleNamespace(type="redis", skip_dedup=False))
+    careless = SimpleNamespace(online_store=SimpleNamespace(type="redis", skip_dedup=True))
+    assert len(newer_rows(store, plain, VIEW, [row("a", 0)])) == 1
+    assert newer_rows(store, careless, VIEW, [row("a", 0)]) == []
+
+
+def test_progress_is_one_line_every_few_seconds_with_what_is_left() -> None:
+    now, said = [0.0], []
+    progress = Progress(6, "chunk 2 of 3", said.append, lambda: now[0])
+    for step in range(6):
+        progress.start("numbers", f"[day {step})")
+        for _ in range(10):
+            now[0] += 0.2
+            progress.wrote(10_000)
+        progress.finish()
+    place, half, most = "chunk 2 of 3", "[######--------------]", "[################----]"
+    assert said == [
+        f"{half} {place}, 2/6 loads done; numbers [day 2): 50,000 rows; 0:05 elapsed, about 0:10 left",
+        f"{most} {place}, 5/6 loads done; numbers [day 5): 10,000 rows; 0:10 elapsed, about 0:02 left",
+    ]
+    now[0] = 3725
+    assert progress.line().endswith("1:02:05 elapsed, about 0:00 left")
+
+
+def view(name: str, *sources: str) -> SimpleNamespace:
+    return SimpleNamespace(name=name, source_views=[SimpleNamespace(name=source) for source in sources])
+
+
+def test_views_come_by_name_but_after_their_sources_and_a_ring_does_no_harm() -> None:
+    views = [view("b"), view("a", "d"), view("d", "c", "not_planned"), view("c")]
+    assert [found.name for found in in_order(views)] == ["c", "d", "a", "b"]
+    ring = [view("a", "b"), view("b", "a")]
+    assert {found.name for found in in_order(ring)} == {"a", "b"}
+
+
+def test_intervals_are_merged_and_reversed_ones_left_out() -> None:
+    day, tick = timedelta(days=1), timedelta(microseconds=1)
+    intervals = [(NOON + day, NOON + 2 * day), (NOON, NOON + day - tick), (NOON + 9 * day, NOON + 8 * day)]
+    naive = (NOON.replace(tzinfo=None) + 3 * day, NOON.replace(tzinfo=None) + 4 * day)
+    assert merged([*intervals, naive]) == [[NOON, NOON + 2 * day], [NOON + 3 * day, NOON + 4 * day]]
+
+
+def test_the_checkpoint_stays_within_its_budget_however_many_windows_and_failures(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    report = Report(str(log), 2048, Mask())
+    for number in range(1000):
+        name = f"a_rather_long_name_of_a_feature_view_{number % 40}"
+        report.add(name, number, 1.0)
+        if number % 3 == 0:
+            report.fail(name)
+        report.steps(number + 1, 1000)
+        assert len(log.read_bytes()) <= 2048
+        result = CommandResult.parse(log.read_text())
+        assert result is not None
+        assert result.steps == (number + 1, 1000)
+    assert len(result.failed) == 10
+    assert json.loads(json.dumps(result.to_dict())) == result.to_dict(), "it crosses from triggerer to worker"
+    assert len(result.views) + result.views_omitted == 40
