@@ -69,13 +69,20 @@ async def first_event(trigger: Any) -> Any:
 
 @contextmanager
 def log_lines(on_line: Callable[[str], None] = lambda line: None) -> Iterator[list[str]]:
-    """What is logged meanwhile, by operators, hooks and triggers alike.
+    """What is logged meanwhile, by operators, hooks and triggers alike; a record that is there twice counts once.
+
+    Airflow's log reader shows a pod's line once that two say: a trigger, and the worker that reads the end again.
 
     :param on_line: called for each line, in the thread that logs it.
     """
     lines: list[str] = []
+    dated: set[tuple[str, str]] = set()
 
     def take(_logger: Any, _method: str, event: Any) -> Any:
+        record = (str(event.get("timestamp", "")), str(event["event"]))
+        if record[0] and record in dated:
+            raise structlog.DropEvent
+        dated.add(record)
         lines.append(str(event["event"]).rstrip())
         on_line(lines[-1])
         raise structlog.DropEvent
