@@ -178,8 +178,10 @@ def check_git_url(url: Any, what: str) -> str:
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError as error:
-        raise FeastDagError(f"{what} is not a repository's address ({error})", remedy="correct it") from error
+    except ValueError:  # its text repeats a part of the address
+        raise FeastDagError(
+            f"{what} is not a repository's address: its host or port cannot be read", remedy="correct it"
+        ) from None
     _check_parts(parts, what)
     return url
 

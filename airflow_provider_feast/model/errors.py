@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-LONGEST_WHAT = 4000
-"""Characters of what happened; a value that somebody pasted by mistake may have millions."""
+LONGEST_PART = 4000
+"""Characters of each part of a message; a value that somebody pasted by mistake may have millions."""
+
+
+def _readable(text: str) -> str:
+    half = LONGEST_PART // 2
+    return text if len(text) <= LONGEST_PART else f"{text[:half]} … {text[-half:]}"
 
 
 class FeastError(Exception):
@@ -25,11 +30,7 @@ class FeastError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
-        what = (
-            what
-            if len(what) <= LONGEST_WHAT
-            else f"{what[: LONGEST_WHAT // 2]} … {what[-LONGEST_WHAT // 2 :]}"
-        )
+        what, where, remedy = (_readable(part) for part in (what, where, remedy))
         self.what, self.where, self.remedy = what, where, remedy
         parts = [what]
         if where:

@@ -14,7 +14,13 @@ from airflow_provider_feast.model.environment import Value, check_env_from, read
 from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDagError, FeastError
 from airflow_provider_feast.model.fields import FIELD_NAMES, FIELDS, Field
 from airflow_provider_feast.model.merge import merge
-from airflow_provider_feast.model.names import check_image, check_key, check_object_name, check_plain
+from airflow_provider_feast.model.names import (
+    check_image,
+    check_key,
+    check_object_name,
+    check_plain,
+    text_problem,
+)
 from airflow_provider_feast.model.security import RUN_AS_USER, profile_named
 from airflow_provider_feast.model.windows import parse_duration
 
@@ -173,6 +179,8 @@ def _read(field: Field, value: Any) -> Any:
         return _object(field, value)
     if field.kind == "text" or not isinstance(value, (dict, list)):
         text = value if isinstance(value, (str, dict)) else str(value)
+        if field.kind != "text" and (problem := text_problem(str(text))):
+            raise FeastDagError(f"{field.name} {problem}", remedy=field.description)
         if field.choices and text not in field.choices:
             raise FeastDagError(
                 f"{field.name}={value!r} is unknown", remedy=f"choose one of {', '.join(field.choices)}"

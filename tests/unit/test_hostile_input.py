@@ -126,7 +126,7 @@ def explained(error: FeastError) -> None:
     """What every refusal has: what is wrong, of a length that can be read, and what to do."""
     assert error.what
     assert error.remedy
-    assert len(str(error)) < 6000
+    assert len(str(error)) < 13_000
     str(error).encode()  # it can be logged
 
 
@@ -160,7 +160,7 @@ def test_what_is_no_command_is_refused(value: Any) -> None:
         command = FeastCommand.read(value)
     except FeastDagError as error:
         return explained(error)
-    assert re.fullmatch(r"[a-z][a-z0-9-]*", command.subcommand)
+    assert re.fullmatch(r"[a-z][a-z0-9_-]*", command.subcommand)
     return None
 
 
@@ -231,12 +231,14 @@ def test_a_ref_that_is_taken_is_one_that_git_takes(ref: str) -> None:
 
 @given(st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=8, max_size=20))
 def test_credentials_in_an_address_are_refused_and_not_repeated(secret: str) -> None:
+    secret = f"zq{secret}"  # no word of a message
     for url in (
         f"https://{secret}@git.example.com/a.git",
         f"https://user:{secret}@git.example.com/a.git",
         f"https://git.example.com/a.git?private_token={secret}",
         f"ssh://git:{secret}@git.example.com/a.git",
         f"https://user:{secret}@[bad/a.git",
+        f"https://git.example.com:{secret}/a.git",
     ):
         with pytest.raises(FeastDagError) as caught:
             read_definitions(GitDefinitions(url))
@@ -393,6 +395,8 @@ def test_a_connection_is_refused_or_makes_a_job_as_locked_down_as_its_profile(ex
     return None
 
 
+@example({"feature_store": "\ud800"})
+@example({"https_proxy": "\x00"})
 @given(st.dictionaries(st.sampled_from(FeastSettings._fields), st.one_of(text, anything), max_size=2))
 def test_an_operator_is_refused_or_makes_a_job(values: dict[str, Any]) -> None:
     try:
