@@ -18,7 +18,7 @@ from airflow_provider_feast.jobs.client import async_configuration, in_thread
 from airflow_provider_feast.jobs.diagnose import diagnose
 from airflow_provider_feast.jobs.logs import Say
 from airflow_provider_feast.jobs.pod_logs import PodLogs, Positions
-from airflow_provider_feast.jobs.sources import Resolved, check_image, config_map_text, resolve
+from airflow_provider_feast.jobs.sources import Resolved, config_map_text, require_image, resolve
 from airflow_provider_feast.jobs.stream import Streams
 from airflow_provider_feast.jobs.submit import delete_and_wait
 from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
@@ -194,9 +194,9 @@ class FeastHook(BaseHook):
         """
         where = f"connection {self.feast_conn_id!r}"
         if not isinstance(self.settings.configuration, FeatureStoreConfiguration):
-            check_image(self.settings, where)  # a FeatureStore may name one
+            require_image(self.settings, where)  # a FeatureStore may name one
         settings = self.resolved.settings
-        check_image(settings, where)
+        require_image(settings, where)
         if settings.configuration is None and settings.definitions is None:
             raise FeastConfigurationError(
                 "neither a configuration nor definitions are set, so Feast would find no feature_store.yaml",

@@ -126,6 +126,18 @@ def build_job(plan: JobPlan) -> dict[str, Any]:
     return tell_secrets(job, CONTAINER)
 
 
+def left_undone(
+    command: FeastCommand, settings: FeastSettings, older_windows: str, allow_deletions: bool
+) -> Iterable[str]:
+    """What the runner would do for a command and ``command_mode="cli"`` does not, for the task's log."""
+    if settings.command_mode != "cli":
+        return
+    if command.subcommand in MATERIALIZE and older_windows != "overwrite":
+        yield "command_mode='cli' runs plain Feast: rows that are older than what is online are written as well"
+    if command.subcommand == "apply" and not allow_deletions:
+        yield "command_mode='cli' runs plain Feast: what the definitions lack is deleted"
+
+
 def _failure_rules(plan: JobPlan) -> Iterable[dict[str, Any]]:
     """Which pod failures do not count against the back-off limit, and which fail the Job at once.
 

@@ -154,7 +154,7 @@ def read_feature_store(cluster: ClusterApi, name: str, namespace: str) -> dict[s
     return found
 
 
-def check_image(settings: FeastSettings, where: str) -> None:
+def require_image(settings: FeastSettings, where: str) -> None:
     """See that there is something to run.
 
     :raises FeastConfigurationError: when no image is set.

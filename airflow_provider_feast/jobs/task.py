@@ -9,13 +9,13 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_feast.hooks.feast import FeastHook
-from airflow_provider_feast.jobs import yaml_text
 from airflow_provider_feast.jobs.builder import build_final_job
 from airflow_provider_feast.jobs.chunks import ChunkedLoad, chunks_left, latest_of_plan
 from airflow_provider_feast.jobs.conclusion import Conclusion
+from airflow_provider_feast.jobs.configured import configured_project
 from airflow_provider_feast.jobs.killing import Killing, task_state
 from airflow_provider_feast.jobs.logs import say_to
-from airflow_provider_feast.jobs.manifest import JobPlan
+from airflow_provider_feast.jobs.manifest import JobPlan, left_undone
 from airflow_provider_feast.jobs.pod_logs import Positions
 from airflow_provider_feast.jobs.sources import say_warnings
 from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended, ensure_runner
@@ -23,7 +23,6 @@ from airflow_provider_feast.jobs.watch import WatchOptions, execution_timeout_re
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import (
-    FeastConfigurationError,
     FeastDagError,
     FeastError,
     FeastTransientError,
@@ -268,7 +267,8 @@ class TaskRun:
             raise FeastDagError("no command")
         resolved = self._hook.resolved
         settings = resolved.settings._replace(deadline_seconds=self.settings.deadline_seconds)
-        say_warnings(resolved.warnings, self._log)
+        older, deletions = self._operator.online_policy, self._operator.deletions_allowed
+        say_warnings([*resolved.warnings, *left_undone(command, settings, older, deletions)], self._log)
         runner = ensure_runner(self._hook.cluster)
 
         def build(name: str) -> dict[str, Any]:
@@ -285,9 +285,9 @@ class TaskRun:
                 allow_empty=self._operator.allows_empty,
                 window=str(self._window or ""),
                 lock=self._lock(),
-                older_windows=self._operator.online_policy,
+                older_windows=older,
                 load=self._load,
-                allow_deletions=self._operator.deletions_allowed,
+                allow_deletions=deletions,
             )
             return build_final_job(plan, self._hook.kubernetes, self._context)
 
@@ -340,22 +340,9 @@ class TaskRun:
         """
         if self._job is not None:  # a resumed task: it was compared before the Job was made
             return
-        found = self._configured_project()
+        found = configured_project(self._hook)
         if found != project:
             raise FeastDagError(
                 f"confirm={project!r}, but the project in feature_store.yaml is {found!r}: nothing was torn down",
                 remedy="check feast_conn_id=, then give confirm= the project that shall be deleted",
             )
-
-    def _configured_project(self) -> str:
-        text = self._hook.readable_configuration()
-        if not text:
-            raise FeastConfigurationError(
-                "the project cannot be confirmed: feature_store.yaml lies in the image or in a Secret, where Airflow "
-                "does not read it",
-                remedy="give the configuration as a ConfigMap or inline",
-            )
-        content = yaml_text.load(text, "the configuration")
-        if not isinstance(content, dict):
-            raise FeastConfigurationError("feature_store.yaml is not a mapping", remedy="correct it")
-        return str(content.get("project"))

@@ -65,6 +65,18 @@ def feast_connection(**extra: Any) -> str:
     return json.dumps({"conn_type": "feast", "extra": extra})
 
 
+def store(name: str, **more: Any) -> dict[str, Any]:
+    """A feature_store.yaml with a registry and an online store of its own."""
+    return {
+        "project": name,
+        "provider": "local",
+        "registry": f"/feast/data/{name}.registry.db",
+        "online_store": {"type": "sqlite", "path": f"/feast/data/{name}.online.db"},
+        "entity_key_serialization_version": 3,
+        **more,
+    }
+
+
 @dataclass(frozen=True)
 class Task:
     """What became of one task instance."""

@@ -273,6 +273,8 @@ FeastMaterializeOperator(
     assert run["unknown"].state == "failed"
     assert run["unknown"].error.startswith("UnknownFeatureViewError")
     assert "nope" in run["unknown"].error
+    assert "rows that are older than what is online are written as well" in run["unknown"].log
+    assert "plain Feast" not in run["views"].log
 
 
 def test_a_retry_runs_the_command_again_in_a_new_job(airflow: DagServer, cluster: Cluster) -> None:

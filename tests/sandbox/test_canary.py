@@ -5,10 +5,9 @@ import json
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from airflow_helpers import Cluster, DagServer, Run, feast_connection
+from airflow_helpers import Cluster, DagServer, Run, feast_connection, store
 from git_server import GitServer, Origin
 from kubernetes import client
 
@@ -56,18 +55,6 @@ def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
     server.stop()
 
 
-def secret_store(name: str, **more: Any) -> dict[str, Any]:
-    """A configuration that only a Secret may hold."""
-    return {
-        "project": name,
-        "provider": "local",
-        "registry": f"/feast/data/{name}.registry.db",
-        "online_store": {"type": "sqlite", "path": f"/feast/data/{name}.online.db"},
-        "entity_key_serialization_version": 3,
-        **more,
-    }
-
-
 @pytest.fixture(scope="module")
 def connections(world: World, cluster: Cluster, git_server: GitServer) -> dict[str, str]:
     """One connection that takes a secret from everywhere."""
@@ -83,13 +70,9 @@ def connections(world: World, cluster: Cluster, git_server: GitServer) -> dict[s
         "canary-whole": {"CANARY_FROM": CANARIES["env_from"], "CANARY_FILE": CANARIES["file"]},
         "canary-pod": {"value": CANARIES["pod"]},
         "canary-git": {"token": CANARIES["git"]},
-        "canary-good": {"feature_store.yaml": json.dumps(secret_store("canary_good"))},
-        "canary-down": {
-            "feature_store.yaml": json.dumps(secret_store("canary_down", registry=broken_registry))
-        },
-        "canary-wrong": {
-            "feature_store.yaml": json.dumps(secret_store("canary_wrong", online_store=wrong_type))
-        },
+        "canary-good": {"feature_store.yaml": json.dumps(store("canary_good"))},
+        "canary-down": {"feature_store.yaml": json.dumps(store("canary_down", registry=broken_registry))},
+        "canary-wrong": {"feature_store.yaml": json.dumps(store("canary_wrong", online_store=wrong_type))},
         "canary-torn": {"feature_store.yaml": f"project: torn\n  password: '{CANARIES['config']}"},
     }
     for name, data in secrets.items():
@@ -134,7 +117,7 @@ FeastApplyOperator(task_id="wrong", configuration=SecretConfiguration("canary-wr
 FeastApplyOperator(task_id="torn", configuration=SecretConfiguration("canary-torn"), **common)
 FeastApplyOperator(
     task_id="variable",
-    configuration={secret_store("canary_variable", online_store={"type": "${CANARY_ENV}"})!r},
+    configuration={store("canary_variable", online_store={"type": "${CANARY_ENV}"})!r},
     **common,
 )
 FeastApplyOperator(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from airflow_helpers import Cluster, DagServer, Run, feast_connection
+from airflow_helpers import Cluster, DagServer, Run, feast_connection, store
 from kubernetes import client
 
 from airflow_provider_feast.sandbox import Sandbox
@@ -16,17 +16,6 @@ from airflow_provider_feast.sandbox.demo_world import World
 pytestmark = pytest.mark.xdist_group("airflow-configurations")
 DEFINITIONS = 'definitions=ConfigMapDefinitions("feast-demo-definitions")'
 VERSIONS = ("v1", "v1alpha1")
-
-
-def store(name: str) -> dict[str, Any]:
-    """A feature_store.yaml of its own registry and online store."""
-    return {
-        "project": name,
-        "provider": "local",
-        "registry": f"/feast/data/{name}.registry.db",
-        "online_store": {"type": "sqlite", "path": f"/feast/data/{name}.online.db"},
-        "entity_key_serialization_version": 3,
-    }
 
 
 def yaml(content: dict[str, Any]) -> str:

@@ -3,10 +3,9 @@
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from airflow_helpers import Cluster, DagServer, Run, feast_connection
+from airflow_helpers import Cluster, DagServer, Run, feast_connection, store
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from git_server import GitServer, Origin, git
@@ -17,17 +16,6 @@ from airflow_provider_feast.sandbox.demo_world import World, run_job
 pytestmark = pytest.mark.xdist_group("airflow-definitions")
 TOKEN = "ghp_t0ken/with+odd:characters@"
 GIT_STEPS = ["definitions-init", "definitions-fetch", "definitions-checkout"]
-
-
-def store(name: str) -> dict[str, Any]:
-    """A feature_store.yaml of its own."""
-    return {
-        "project": name,
-        "provider": "local",
-        "registry": f"/feast/data/{name}.registry.db",
-        "online_store": {"type": "sqlite", "path": f"/feast/data/{name}.online.db"},
-        "entity_key_serialization_version": 3,
-    }
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,12 @@ from job_plans import IMAGE, LOAD, STORE, make_plan
 from airflow_provider_feast.jobs import manifest
 from airflow_provider_feast.jobs.chunks import ChunkedLoad
 from airflow_provider_feast.jobs.definitions import COPY_EXITS
-from airflow_provider_feast.jobs.manifest import JobPlan, build_job, escape
+from airflow_provider_feast.jobs.manifest import JobPlan, build_job, escape, left_undone
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.plan import choose_plan
 from airflow_provider_feast.model.security import PROFILES, loosened
+from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.windows import Window
 from airflow_provider_feast.runner import basics
 from airflow_provider_feast.sandbox.admission.podsecurity import violations
@@ -295,3 +296,32 @@ def test_the_exit_codes_of_the_policy_are_the_runners() -> None:
     ours = {basics.USAGE, basics.NOTHING, basics.CONFIGURATION, basics.COPY, basics.REFUSED}
     assert set(manifest.USAGE_EXITS) == ours | {2}
     assert set(COPY_EXITS) == {basics.USAGE, basics.COPY}
+
+
+@pytest.mark.parametrize(
+    ("command", "older_windows", "allow_deletions", "word"),
+    [
+        (["materialize", "2026-01-01T00:00:00", "2026-01-02T00:00:00"], "guard", False, "older"),
+        (["materialize-incremental", "2026-01-02T00:00:00"], "guard", False, "older"),
+        (["materialize-incremental", "2026-01-02T00:00:00"], "overwrite", False, ""),
+        (["apply"], "overwrite", False, "deleted"),
+        (["apply"], "overwrite", True, ""),
+        (["plan"], "overwrite", False, ""),
+    ],
+)
+def test_what_plain_feast_does_not_do_is_said(
+    command: list[str], older_windows: str, allow_deletions: bool, word: str
+) -> None:
+    said = {
+        mode: list(
+            left_undone(
+                FeastCommand.read(command),
+                FeastSettings("shop", command_mode=mode),
+                older_windows,
+                allow_deletions,
+            )
+        )
+        for mode in ("cli", "runner")
+    }
+    assert said["runner"] == []
+    assert [word in text for text in said["cli"]] == ([True] if word else [])

@@ -21,8 +21,8 @@ from airflow_provider_feast.model.literals import literal
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.sources import ConfigMapConfiguration, ImageDefinitions
 from airflow_provider_feast.model.windows import Window
+from airflow_provider_feast.operators.command import DEFAULT_RETRY_POLICY
 from airflow_provider_feast.operators.feast import (
-    DEFAULT_RETRY_POLICY,
     FeastApplyOperator,
     FeastCommandOperator,
     FeastMaterializeIncrementalOperator,
