@@ -192,8 +192,8 @@ def choose_plan(
     count = math.ceil(length / step)
     if count > MOST_WINDOWS:
         raise FeastDagError(
-            f"windows of {step} make {count:,} of {range_}; one plan has at most {MOST_WINDOWS:,}",
-            remedy=f"set window= to {_round_up(length / MOST_WINDOWS)} or longer, or load a shorter range",
+            f"steps of {step} make {count:,} of {range_}; one plan has at most {MOST_WINDOWS:,}",
+            remedy=f"set step= to {_round_up(length / MOST_WINDOWS)} or longer, or load a shorter range",
         )
     per_chunk = (
         max(LEAST_WINDOWS, math.ceil(count / USUAL_CHUNKS)) if chunk is None else max(1, chunk // step)

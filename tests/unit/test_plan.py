@@ -90,6 +90,7 @@ def test_more_chunks_or_windows_than_a_job_may_have_are_refused_with_a_length_th
         choose_plan(days(1000), window=timedelta(hours=1))
     assert "3:00:00" in caught.value.remedy
     assert choose_plan(days(1000), window=timedelta(hours=3)).window_count <= MOST_WINDOWS
+    assert caught.value.remedy.startswith("set step= to ")
 
 
 def test_the_digest_changes_with_every_part_of_a_plan_and_with_nothing_else() -> None:
