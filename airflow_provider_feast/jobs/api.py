@@ -21,15 +21,13 @@ from airflow_provider_feast.model.errors import (
     MissingObjectError,
     QuotaExceededError,
 )
+from airflow_provider_feast.model.rights import Right, group_of
 
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
 """Statuses after which the same request may be sent again."""
 
 RETRY_SECONDS = 600.0
 """How long a worker's request is retried while the API server is away, unless the connection says otherwise."""
-
-
-_API_GROUPS = {"jobs": "batch", "leases": "coordination.k8s.io"}
 
 
 def delete_options(uid: str, version: str | None = None) -> dict[str, Any]:
@@ -82,12 +80,11 @@ def explain(status: int | None, message: str, verb: str, resource: str, namespac
             remedy="renew the token or certificate of the Kubernetes connection",
         )
     if status == 403 and not _ADMISSION.search(message):
-        group = _API_GROUPS.get(resource, "")
-        rule = f'apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]'
+        rule = Right(group_of(resource), resource, verb, "", True).rule
         return ForbiddenError(
             f"Airflow may not {verb} {resource}: {message}",
             where=where,
-            remedy=f"give Airflow's account a Role in namespace {namespace!r} with the rule {{{rule}}}",
+            remedy=f"give Airflow's account a Role in namespace {namespace!r} with the rule {rule}",
         )
     if status == 404:
         return MissingObjectError(message, where=where, remedy="create it, or correct the name")
