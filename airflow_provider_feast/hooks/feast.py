@@ -19,21 +19,16 @@ from airflow_provider_feast.jobs.client import async_configuration, in_thread
 from airflow_provider_feast.jobs.diagnose import diagnose
 from airflow_provider_feast.jobs.logs import Say
 from airflow_provider_feast.jobs.pod_logs import Positions
+from airflow_provider_feast.jobs.preflight import Preflight
 from airflow_provider_feast.jobs.stream import Streams
 from airflow_provider_feast.jobs.submit import delete_and_wait
 from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
-from airflow_provider_feast.model.errors import (
-    FeastConfigurationError,
-    FeastError,
-    MissingObjectError,
-)
+from airflow_provider_feast.model.errors import FeastConfigurationError, FeastError
 from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.outcome import Outcome
 from airflow_provider_feast.model.settings import FeastSettings, read_settings
 from airflow_provider_feast.model.sources import (
     CONFIG_BYTES,
-    ConfigMapConfiguration,
-    ConfigMapDefinitions,
     InlineConfiguration,
     check_feature_store,
 )
@@ -178,10 +173,10 @@ class FeastHook(BaseHook):
             )
         return str(text)
 
-    def check_sources(self) -> None:
-        """Look for what a Job would wait for in vain: its image, its configuration, its definitions.
+    def check_settings(self) -> None:
+        """Look at what the connection says, without a request: an image, and a configuration that is one.
 
-        :raises FeastError: naming what is missing.
+        :raises FeastConfigurationError: naming what is missing or wrong.
         """
         settings = self.settings
         where = f"connection {self.feast_conn_id!r}"
@@ -197,39 +192,12 @@ class FeastHook(BaseHook):
                 where=where,
                 remedy="set config_map (or configuration), or definitions_path to a repository in the image",
             )
-        source = settings.configuration
-        if isinstance(source, ConfigMapConfiguration):
-            self._check_config_map(source.name, source.key, "feature_store.yaml")
-        if isinstance(settings.definitions, ConfigMapDefinitions):
-            self._check_config_map(settings.definitions.name, None, "the feature repository")
-        if settings.ca_bundle_config_map:
-            self._check_config_map(settings.ca_bundle_config_map, settings.ca_bundle_key, "the CA bundle")
+        self.inline_configuration()
 
-    def _check_config_map(self, name: str, key: str | None, purpose: str) -> None:
-        found = self.cluster.read_config_map(name)
-        where = f"namespace {self.namespace!r}, connection {self.feast_conn_id!r}"
-        if found is None:
-            self._check_namespace()
-            raise MissingObjectError(
-                f"the ConfigMap {name!r}, which should hold {purpose}, does not exist",
-                where=where,
-                remedy=f"kubectl -n {self.namespace} create configmap {name} --from-file=… makes it, or correct the name",
-            )
-        keys = sorted({**(found.get("data") or {}), **(found.get("binaryData") or {})})
-        if key is not None and key not in keys:
-            raise MissingObjectError(
-                f"the ConfigMap {name!r} has no key {key!r}; it has {', '.join(keys) or 'none at all'}",
-                where=where,
-                remedy="correct the key in the connection, or add it to the ConfigMap",
-            )
-
-    def _check_namespace(self) -> None:
-        if not self.cluster.namespace_exists():
-            raise MissingObjectError(
-                f"the namespace {self.namespace!r} does not exist",
-                where=f"connection {self.feast_conn_id!r}",
-                remedy=f"kubectl create namespace {self.namespace} makes it, or correct the field `namespace`",
-            )
+    @property
+    def preflight(self) -> Preflight:
+        """What can be looked at before a Job is made."""
+        return Preflight(self)
 
     def watch(
         self,
@@ -296,11 +264,12 @@ class FeastHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Reach the cluster and say what is missing (the button in the connection form)."""
         try:
-            self.check_sources()
-            self.inline_configuration()
+            report = self.preflight.quick(None)
             self.cluster.list_jobs("app.kubernetes.io/name=feast")
         except FeastError as error:
             return False, str(error)
+        if problem := report.error():
+            return False, str(problem)
         return (
             True,
             f"Namespace {self.namespace!r} answers, and what this feature store's Jobs need is there.",

@@ -6,22 +6,21 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import yaml
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs.builder import build_final_job
 from airflow_provider_feast.jobs.conclusion import Conclusion
+from airflow_provider_feast.jobs.configured import configured_project
 from airflow_provider_feast.jobs.killing import Killing, task_state
 from airflow_provider_feast.jobs.logs import say_to
 from airflow_provider_feast.jobs.manifest import JobPlan
 from airflow_provider_feast.jobs.pod_logs import Positions
-from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended, ensure_runner
+from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended, runner_config_map_name
 from airflow_provider_feast.jobs.watch import WatchOptions, execution_timeout_reached
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import (
-    FeastConfigurationError,
     FeastDagError,
     FeastTransientError,
     RegistryLockedError,
@@ -29,8 +28,8 @@ from airflow_provider_feast.model.errors import (
 )
 from airflow_provider_feast.model.lock import LockRequest, default_lock_name, written_views
 from airflow_provider_feast.model.outcome import Outcome
+from airflow_provider_feast.model.preflight import Status
 from airflow_provider_feast.model.settings import FeastSettings
-from airflow_provider_feast.model.sources import ConfigMapConfiguration
 from airflow_provider_feast.model.windows import Window
 
 DEFER_AFTER_SECONDS = 10.0
@@ -89,7 +88,7 @@ class TaskRun:
     def execute(self) -> dict[str, Any]:
         """Submit and wait, here or in the triggerer."""
         try:
-            self._hook.check_sources()
+            self._hook.check_settings()
             self._command, self._window = self._operator.feast_command(self._context)
             submission = create_or_adopt(self._hook.cluster, self._wanted(), say=self._log.info)
             self._job = submission.job
@@ -231,7 +230,6 @@ class TaskRun:
         command, text = self._command, self._hook.inline_configuration()
         if command is None:  # pragma: no cover (execute sets it)
             raise FeastDagError("no command")
-        runner = ensure_runner(self._hook.cluster)
         source = settings.configuration
         config_digest = naming.digest(text) if text else naming.digest(list(source)) if source else ""
 
@@ -244,7 +242,7 @@ class TaskRun:
                 command=command,
                 settings=settings,
                 namespace=self._hook.namespace,
-                runner=runner,
+                runner=runner_config_map_name(),
                 config_digest=config_digest[:40],
                 allow_empty=self._operator.allows_empty,
                 window=str(self._window or ""),
@@ -252,7 +250,28 @@ class TaskRun:
             )
             return build_final_job(plan, self._hook.kubernetes, self._context)
 
-        return Wanted(key, epoch, lambda n: naming.job_name(command.subcommand, key, epoch, n), build, text)
+        def name_of(count: int) -> str:
+            return naming.job_name(command.subcommand, key, epoch, count)
+
+        return Wanted(key, epoch, name_of, build, text, self._look_first)
+
+    def _look_first(self) -> None:
+        """The quick preflight, unless the operator has none.
+
+        :raises FeastError: what would make the Job fail.
+        """
+        if not self._operator.preflight:
+            return
+        report = self._hook.preflight.quick(self._lock())
+        for finding in report.of(Status.WARN):
+            self._log.warning(
+                "Preflight, %s: %s. What to do: %s", finding.check, finding.what, finding.remedy
+            )
+        for finding in report.of(Status.NOT_CHECKED):
+            self._log.info("Preflight, %s: %s.", finding.check, finding.what)
+        if problem := report.error():
+            raise problem
+        self._log.info("Preflight: %s.", report.summary())
 
     def _announce(self) -> None:
         metadata = (self._job or {})["metadata"]
@@ -298,26 +317,9 @@ class TaskRun:
         """
         if self._job is not None:  # a resumed task: it was compared before the Job was made
             return
-        found = self._configured_project()
+        found = configured_project(self._hook)
         if found != project:
             raise FeastDagError(
                 f"confirm={project!r}, but the project in feature_store.yaml is {found!r}: nothing was torn down",
                 remedy="check feast_conn_id=, then give confirm= the project that shall be deleted",
             )
-
-    def _configured_project(self) -> str:
-        text = self._hook.inline_configuration()
-        source = self.settings.configuration
-        if isinstance(source, ConfigMapConfiguration):
-            text = (self._hook.cluster.read_config_map(source.name) or {}).get("data", {}).get(source.key)
-        if not text:
-            raise FeastConfigurationError(
-                "the project cannot be confirmed: feature_store.yaml lies in the image, where Airflow cannot read it",
-                remedy="give the configuration as a ConfigMap or inline",
-            )
-        try:
-            return str((yaml.safe_load(text) or {}).get("project"))
-        except (yaml.YAMLError, AttributeError) as error:
-            raise FeastConfigurationError(
-                f"feature_store.yaml is not YAML: {error}", remedy="correct it"
-            ) from error

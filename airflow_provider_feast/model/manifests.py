@@ -202,10 +202,10 @@ def _limits(wanted: Installation) -> Iterator[Document]:
             _object("v1", "ResourceQuota", "feast", wanted.namespace, spec=spec),
         )
     if wanted.container_max:
-        spec = {"limits": [{"type": "Container", "max": dict(wanted.container_max)}]}
+        limits = {"limits": [{"type": "Container", "max": dict(wanted.container_max)}]}
         yield Document(
             "What one container may have at most.",
-            _object("v1", "LimitRange", "feast", wanted.namespace, spec=spec),
+            _object("v1", "LimitRange", "feast", wanted.namespace, spec=limits),
         )
 
 

@@ -16,12 +16,15 @@ RUN, LOCK, CLEAN, FEATURE_STORES = "run", "lock", "clean", "feature-stores"
 ALWAYS = (RUN, LOCK)
 
 
+_ORDER = ("get", "list", "watch", "create", "update", "patch", "delete")
+
+
 class Rule(NamedTuple):
     """One rule of a Role, for one resource.
 
     :param group: the API group, "" for the core one.
     :param resource: e.g. ``jobs`` or ``pods/log``.
-    :param verbs: without these a task fails.
+    :param verbs: without these every task fails.
     :param why: what the verbs are for, to be read after "to".
     :param spare: verbs that some tasks can do without.
     :param spare_why: what those are for.
@@ -37,17 +40,14 @@ class Rule(NamedTuple):
 
     def manifest(self) -> dict[str, Any]:
         """The rule as a Role has it."""
-        return {
-            "apiGroups": [self.group],
-            "resources": [self.resource],
-            "verbs": [*self.verbs, *self.spare],
-        }
+        verbs = sorted((*self.verbs, *self.spare), key=_ORDER.index)
+        return {"apiGroups": [self.group], "resources": [self.resource], "verbs": verbs}
 
 
 class Right(NamedTuple):
     """One verb on one resource.
 
-    :param needed: whether a task fails without it.
+    :param needed: whether every task fails without it.
     """
 
     group: str
@@ -70,10 +70,10 @@ RULES: tuple[Rule, ...] = (
         RUN,
         "batch",
         "jobs",
-        ("get", "list", "watch", "create", "patch"),
+        ("list", "watch", "create", "patch"),
         "create Jobs, let them run and see how they end",
-        ("delete",),
-        "end the Job of a task that is killed, cleared or changed",
+        ("get", "delete"),
+        "read a Job's end, and delete the Job of a task that is killed, cleared or changed",
     ),
     Rule(RUN, "", "pods", ("list", "watch"), "see what became of a Job's pods"),
     Rule(RUN, "", "pods/log", ("get",), "show Feast's output in the task's log"),
@@ -82,8 +82,10 @@ RULES: tuple[Rule, ...] = (
         RUN,
         "",
         "configmaps",
-        ("get", "create"),
-        "put the runner and inline configurations into the cluster, and see whether given ones exist",
+        ("get",),
+        "see whether the runner and what the connection names exist",
+        ("create",),
+        "put the runner and inline configurations into the cluster",
     ),
     Rule(RUN, "", "serviceaccounts", (), "", ("get",), "see before a Job is made whether its account exists"),
     Rule(RUN, "", "namespaces", (), "", ("get",), "tell a missing namespace from a missing object in it"),
@@ -91,10 +93,10 @@ RULES: tuple[Rule, ...] = (
         LOCK,
         "coordination.k8s.io",
         "leases",
-        ("get", "create", "update"),
-        "take the registry's lock",
-        ("list", "watch"),
-        "wait for a lock that another Job holds",
+        ("get", "update"),
+        "take the registry's lock and give it back",
+        ("list", "watch", "create"),
+        "make a registry's first lock, and wait for one that another Job holds",
     ),
     Rule(
         CLEAN,

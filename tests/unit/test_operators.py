@@ -223,7 +223,7 @@ def test_template_fields_are_attributes_and_stored_unchanged(cls: type) -> None:
 
 NOT_TEMPLATED = {
     *("deferrable", "log_interval", "backoff_limit", "command_mode", "mode", "poke_interval"),
-    *("retry_policy", "allow_empty", "skip_source_validation", "skip_feature_view_validation"),
+    *("retry_policy", "preflight", "allow_empty", "skip_source_validation", "skip_feature_view_validation"),
 }
 
 

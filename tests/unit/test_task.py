@@ -6,13 +6,15 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowTaskTimeout, TaskDeferred
 from job_plans import IMAGE
 
+from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs import killing, task
+from airflow_provider_feast.jobs.preflight import Preflight
 from airflow_provider_feast.jobs.task import TaskRun
 from airflow_provider_feast.model.errors import (
     ApiUnavailableError,
@@ -54,6 +56,9 @@ class Cluster:
     def patch_job(self, name: str, patch: Any) -> None:
         self.patched.append(patch)
 
+    def read_namespace(self) -> dict[str, Any]:
+        return {"metadata": {"name": "features"}}
+
     def read_config_map(self, name: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = self.config_maps.get(name)
         return found
@@ -76,8 +81,14 @@ class Hook:
     def inline_configuration(self) -> str | None:
         return self._yaml
 
-    def check_sources(self) -> None:
+    feast_conn_id = "feast_production"
+
+    def check_settings(self) -> None:
         """All is there."""
+
+    @property
+    def preflight(self) -> Preflight:
+        return Preflight(cast(FeastHook, self))
 
     def watch(self, *_: Any) -> None:
         """The Job runs on when the worker's patience ends."""
@@ -426,10 +437,16 @@ def test_the_configured_project_is_confirmed(monkeypatch: pytest.MonkeyPatch, in
 def test_a_configuration_that_cannot_be_read_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     hook = Hook()
     run, _ = make_run(monkeypatch, hook)
-    with pytest.raises(FeastConfigurationError, match="cannot be confirmed"):
+    with pytest.raises(MissingObjectError, match="'feast-config', which should hold"):
         run.confirm_project("demo")
     hook.cluster.config_maps["feast-config"] = {"data": {"feature_store.yaml": "- a list"}}
     with pytest.raises(FeastConfigurationError, match="is not YAML"):
+        run.confirm_project("demo")
+
+
+def test_a_configuration_in_the_image_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = make_run(monkeypatch, Hook(config_map="", definitions_path="/repo"))
+    with pytest.raises(FeastConfigurationError, match="cannot be confirmed"):
         run.confirm_project("demo")
 
 
