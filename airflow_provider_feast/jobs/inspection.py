@@ -1,0 +1,226 @@
+"""The full preflight: all that can be known of a feature store's Jobs without running one, check by check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_provider_feast.jobs import reviews
+from airflow_provider_feast.jobs.configured import configuration_text, parsed
+from airflow_provider_feast.jobs.preflight import Preflight, unanswered
+from airflow_provider_feast.model import podsecurity
+from airflow_provider_feast.model.errors import (
+    AdmissionRefusedError,
+    FeastError,
+    ForbiddenError,
+    MissingObjectError,
+)
+from airflow_provider_feast.model.feature_store import FeatureStoreState, image_tag, read_state, versions_differ
+from airflow_provider_feast.model.lock import LockRequest
+from airflow_provider_feast.model.needs import needs_of
+from airflow_provider_feast.model.preflight import (
+    Finding,
+    Report,
+    failed,
+    not_checked,
+    passed,
+    report_of,
+    warned,
+)
+from airflow_provider_feast.model.rights import FEATURE_STORES
+from airflow_provider_feast.model.sources import check_feature_store
+
+if TYPE_CHECKING:
+    from airflow_provider_feast.hooks.feast import FeastHook
+
+OLDEST_KUBERNETES = (1, 29)
+
+
+class Subject(NamedTuple):
+    """What is inspected.
+
+    :param hook: the feature store, with the operator's overrides.
+    :param build: the very Job that would run.
+    :param lock: the lock that it needs.
+    :param feature_store: the name of a ``FeatureStore`` resource that it depends on, or "".
+    """
+
+    hook: FeastHook
+    build: Callable[[], dict[str, Any]]
+    lock: LockRequest | None = None
+    feature_store: str = ""
+
+
+def inspect(subject: Subject) -> Report:
+    """Every check, as far as those before it make sense.
+
+    Without a connection, an API server or a namespace the report ends there.
+    """
+    found: list[Finding] = []
+    for stage in (_connection, _api, _namespace):
+        found += stage(subject)
+        if any(finding.kind for finding in found):
+            return report_of(found)
+    for check in (_rights, _objects, _configuration, _feature_store, _job):
+        try:
+            found += check(subject)
+        except FeastError as error:  # the API server went away in between
+            found.append(failed("API", error))
+            break
+    return report_of(found)
+
+
+def _connection(subject: Subject) -> Iterator[Finding]:
+    try:
+        yield from Preflight(subject.hook).settings()
+        _ = subject.hook.api_client
+    except FeastError as error:
+        yield failed("connection", error)
+
+
+def _api(subject: Subject) -> Iterator[Finding]:
+    try:
+        version = reviews.server_version(subject.hook.cluster)
+    except ForbiddenError as error:
+        if getattr(error.__cause__, "status", None) == 401:
+            yield failed("API", error)
+        else:
+            yield not_checked("API", f"it answers, but does not tell its version: {error.what}")
+    except FeastError as error:
+        yield failed("API", error)
+    else:
+        words = f"Kubernetes {version[0]}.{version[1]} answers"
+        if version >= OLDEST_KUBERNETES:
+            yield passed("API", words)
+        else:
+            yield warned("API", words, f"use {OLDEST_KUBERNETES[0]}.{OLDEST_KUBERNETES[1]} or later")
+
+
+def _namespace(subject: Subject) -> Iterator[Finding]:
+    name = subject.hook.namespace
+    try:
+        there = subject.hook.cluster.read_namespace() is not None
+    except FeastError as error:
+        yield _gently("namespace", error)
+        return
+    if there:
+        yield passed("namespace", f"the namespace {name!r} is there")
+        return
+    error = MissingObjectError(
+        f"the namespace {name!r} does not exist",
+        where=f"connection {subject.hook.feast_conn_id!r}",
+        remedy="`airflow feast manifests` prints what makes it, or correct the field `namespace`",
+    )
+    yield failed("namespace", error)
+
+
+def _rights(subject: Subject) -> Iterator[Finding]:
+    more = (FEATURE_STORES,) if subject.feature_store else ()
+    yield from Preflight(subject.hook).rights(subject.lock, more)
+
+
+def _objects(subject: Subject) -> Iterator[Finding]:
+    yield from Preflight(subject.hook).objects(needs_of(subject.hook.settings))
+
+
+def _configuration(subject: Subject) -> Iterator[Finding]:
+    try:
+        text = configuration_text(subject.hook)
+        if text is None:
+            yield not_checked("configuration", "feature_store.yaml lies where Airflow does not read it")
+            return
+        content = check_feature_store(parsed(text), "feature_store.yaml")
+    except MissingObjectError:
+        return  # said by the check of objects
+    except ForbiddenError as error:
+        yield unanswered("configuration", error)
+    except FeastError as error:
+        yield failed("configuration", error)
+    else:
+        yield passed(
+            "configuration", f"feature_store.yaml is one, of project {str(content.get('project'))!r}"
+        )
+
+
+def _feature_store(subject: Subject) -> Iterator[Finding]:
+    name, namespace = subject.feature_store, subject.hook.namespace
+    if not name:
+        return
+    try:
+        resource, _ = reviews.read_feature_store(subject.hook.cluster, name, namespace)
+    except MissingObjectError as error:
+        yield failed("feature store", error)
+        return
+    except FeastError as error:
+        yield unanswered("feature store", error)
+        return
+    state = read_state(resource)
+    yield passed("feature store", state.words) if state.ready else failed("feature store", state.error())
+    yield _versions(subject.hook.settings.image, state)
+
+
+def _versions(image: str, state: FeatureStoreState) -> Finding:
+    differ = versions_differ(image, state.feast_version)
+    tag, version = image_tag(image) or "none", state.feast_version or "unknown"
+    words = f"the image's tag is {tag}, the FeatureStore's Feast {version}"
+    if differ is None:
+        return not_checked("versions", f"{words}: they cannot be compared")
+    if not differ:
+        return passed("versions", words)
+    return warned("versions", words, f"set image to a feature-server image with the tag {version}")
+
+
+def _job(subject: Subject) -> Iterator[Finding]:
+    """The very Job: against the namespace's Pod Security level, and by a dry run of the server."""
+    try:
+        job = subject.build()
+    except FeastError as error:
+        yield failed("job", error)
+        return
+    try:
+        yield _pod_security(subject, job)
+        _, warnings = subject.hook.cluster.try_job(job)
+    except AdmissionRefusedError as error:
+        yield failed("dry run", error)
+        return
+    except FeastError as error:
+        yield unanswered("dry run", error)
+        return
+    told = [text for text in warnings if "violate PodSecurity" not in text]
+    if told:
+        yield warned("dry run", f"the server takes the Job, and warns: {'; '.join(told)}")
+    else:
+        yield passed("dry run", "the server takes the Job")
+
+
+def _pod_security(subject: Subject, job: dict[str, Any]) -> Finding:
+    name = subject.hook.namespace
+    try:
+        namespace = subject.hook.cluster.read_namespace()
+    except ForbiddenError as error:
+        return unanswered("pod security", error)
+    level = podsecurity.enforced(namespace or {})
+    if not level:
+        return not_checked(
+            "pod security", f"the namespace {name!r} has no label of its own that enforces a level"
+        )
+    wrong = podsecurity.violations(job["spec"]["template"]["spec"], level)
+    if not wrong:
+        return passed("pod security", f"the pods keep to the level {level!r} that the namespace enforces")
+    return failed(
+        "pod security",
+        AdmissionRefusedError(
+            f"the namespace enforces the Pod Security level {level!r}, which the pods break: {'; '.join(wrong)}",
+            where=f"namespace {name!r}",
+            remedy="use the security profile `restricted`, drop what loosens it from pod_options and job_overrides, or "
+            "run in a namespace that allows more",
+        ),
+    )
+
+
+def _gently(check: str, error: FeastError) -> Finding:
+    """As :func:`unanswered`, with what it raises as a finding."""
+    try:
+        return unanswered(check, error)
+    except FeastError as fatal:
+        return failed(check, fatal)
