@@ -138,6 +138,35 @@ MANIFESTS = ActionCommand(
     ),
 )
 
+ARG_DEEP = Arg(
+    ("--deep",),
+    choices=("version", "configuration"),
+    help="Also run `feast version` (or `feast configuration`, which prints the configuration into the pod's log) in a "
+    "Job, and delete it",
+)
+ARG_FEATURE_STORE_RESOURCE = Arg(
+    ("--feature-store-resource",),
+    metavar="NAME",
+    help="FeatureStore of the Feast operator that must be Ready",
+)
+
+PREFLIGHT = ActionCommand(
+    name="preflight",
+    help="Look whether the Jobs of a connection can work, and say what to do if not",
+    description="Checks the connection, the API server, the namespace, every right that Airflow needs, the objects "
+    "that Jobs refer to, feature_store.yaml, Pod Security, and has the server admit a Job without creating it. Exit "
+    "code: 0, or 1 when a task would fail.",
+    func=lazy_load_command("airflow_provider_feast.cli.preflight_command.preflight"),
+    args=(
+        ARG_CONN_ID,
+        ARG_NAMESPACE,
+        ARG_DEEP,
+        ARG_FEATURE_STORE_RESOURCE,
+        ARG_OUTPUT,
+        ARG_VERBOSE,
+    ),
+)
+
 JOBS_COMMANDS = (
     ActionCommand(
         name="list",

@@ -20,10 +20,12 @@ from airflow_provider_feast.jobs.diagnose import diagnose
 from airflow_provider_feast.jobs.logs import Say
 from airflow_provider_feast.jobs.pod_logs import Positions
 from airflow_provider_feast.jobs.preflight import Preflight
+from airflow_provider_feast.jobs.reviews import read_feature_store
 from airflow_provider_feast.jobs.stream import Streams
 from airflow_provider_feast.jobs.submit import delete_and_wait
 from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
 from airflow_provider_feast.model.errors import FeastConfigurationError, FeastError
+from airflow_provider_feast.model.feature_store import FeatureStoreState, read_state
 from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.outcome import Outcome
 from airflow_provider_feast.model.settings import FeastSettings, read_settings
@@ -260,6 +262,14 @@ class FeastHook(BaseHook):
         about = [("Job", job["metadata"]["name"]), *(("Pod", pod["metadata"]["name"]) for pod in pods)]
         events = [event for kind, name in about for event in self.cluster.list_events(kind, name)]
         return diagnose(job, pods, events)
+
+    def feature_store(self, name: str) -> tuple[FeatureStoreState, str]:
+        """The state of a ``FeatureStore`` resource, and the version in which the cluster serves it.
+
+        :raises MissingObjectError: when it does not exist, or the cluster does not know such resources.
+        """
+        resource, version = read_feature_store(self.cluster, name, self.namespace)
+        return read_state(resource), version
 
     def test_connection(self) -> tuple[bool, str]:
         """Reach the cluster and say what is missing (the button in the connection form)."""

@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_feast.jobs import reviews
 from airflow_provider_feast.jobs.configured import configuration_text, parsed
-from airflow_provider_feast.jobs.preflight import Preflight, unanswered
+from airflow_provider_feast.jobs.preflight import Preflight, no_namespace, unanswered
 from airflow_provider_feast.model import podsecurity
+from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import (
     AdmissionRefusedError,
     FeastError,
     ForbiddenError,
     MissingObjectError,
 )
-from airflow_provider_feast.model.feature_store import FeatureStoreState, image_tag, read_state, versions_differ
-from airflow_provider_feast.model.lock import LockRequest
+from airflow_provider_feast.model.feature_store import (
+    FeatureStoreState,
+    image_tag,
+    read_state,
+    versions_differ,
+)
+from airflow_provider_feast.model.lock import lock_of
 from airflow_provider_feast.model.needs import needs_of
 from airflow_provider_feast.model.preflight import (
     Finding,
@@ -41,13 +47,11 @@ class Subject(NamedTuple):
 
     :param hook: the feature store, with the operator's overrides.
     :param build: the very Job that would run.
-    :param lock: the lock that it needs.
     :param feature_store: the name of a ``FeatureStore`` resource that it depends on, or "".
     """
 
     hook: FeastHook
     build: Callable[[], dict[str, Any]]
-    lock: LockRequest | None = None
     feature_store: str = ""
 
 
@@ -106,17 +110,14 @@ def _namespace(subject: Subject) -> Iterator[Finding]:
     if there:
         yield passed("namespace", f"the namespace {name!r} is there")
         return
-    error = MissingObjectError(
-        f"the namespace {name!r} does not exist",
-        where=f"connection {subject.hook.feast_conn_id!r}",
-        remedy="`airflow feast manifests` prints what makes it, or correct the field `namespace`",
-    )
-    yield failed("namespace", error)
+    yield failed("namespace", no_namespace(subject.hook))
 
 
 def _rights(subject: Subject) -> Iterator[Finding]:
     more = (FEATURE_STORES,) if subject.feature_store else ()
-    yield from Preflight(subject.hook).rights(subject.lock, more)
+    hook = subject.hook
+    lock = lock_of(hook.settings, hook.namespace, FeastCommand("apply"))  # a command that writes
+    yield from Preflight(hook).rights(lock, more)
 
 
 def _objects(subject: Subject) -> Iterator[Finding]:

@@ -159,11 +159,7 @@ class Preflight:
     def _absent(self, need: Need) -> MissingObjectError:
         namespace = self._hook.namespace
         if not self.namespace_there():
-            return MissingObjectError(
-                f"the namespace {namespace!r} does not exist",
-                where=f"connection {self._hook.feast_conn_id!r}",
-                remedy="`airflow feast manifests` prints what makes it, or correct the field `namespace`",
-            )
+            return no_namespace(self._hook)
         files = " --from-file=…" if need.kind == CONFIG_MAP else ""
         return MissingObjectError(
             f"the {need.kind} {need.name!r}, which {need.purpose}, does not exist",
@@ -179,6 +175,15 @@ class Preflight:
             except ForbiddenError:
                 self._namespace_there = True
         return self._namespace_there
+
+
+def no_namespace(hook: FeastHook) -> MissingObjectError:
+    """The namespace is not there."""
+    return MissingObjectError(
+        f"the namespace {hook.namespace!r} does not exist",
+        where=f"connection {hook.feast_conn_id!r}",
+        remedy="`airflow feast manifests` prints what makes it, or correct the field `namespace`",
+    )
 
 
 def unseen(need: Need) -> Finding:

@@ -12,6 +12,7 @@ from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs.builder import build_final_job
 from airflow_provider_feast.jobs.conclusion import Conclusion
 from airflow_provider_feast.jobs.configured import configured_project
+from airflow_provider_feast.jobs.inspection import Subject, inspect
 from airflow_provider_feast.jobs.killing import Killing, task_state
 from airflow_provider_feast.jobs.logs import say_to
 from airflow_provider_feast.jobs.manifest import JobPlan
@@ -26,9 +27,9 @@ from airflow_provider_feast.model.errors import (
     RegistryLockedError,
     raise_told,
 )
-from airflow_provider_feast.model.lock import LockRequest, default_lock_name, written_views
+from airflow_provider_feast.model.lock import LockRequest, lock_of
 from airflow_provider_feast.model.outcome import Outcome
-from airflow_provider_feast.model.preflight import Status
+from airflow_provider_feast.model.preflight import Report, Status
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.windows import Window
 
@@ -101,6 +102,19 @@ class TaskRun:
         except RegistryLockedError:
             self._drop()
             raise
+
+    def inspect(self, feature_store: str) -> Report:
+        """The full preflight, of the very Job that :meth:`execute` would create.
+
+        :param feature_store: the name of a ``FeatureStore`` resource to look at, or "".
+        """
+
+        def build() -> dict[str, Any]:
+            self._command, self._window = self._operator.feast_command(self._context)
+            wanted = self._wanted()
+            return wanted.build(wanted.name_of(0))
+
+        return inspect(Subject(self._hook, build, feature_store))
 
     def _wait(self) -> dict[str, Any]:
         positions: Positions = {}
@@ -220,10 +234,7 @@ class TaskRun:
         return naming.epoch_of(cleared, getattr(run, "start_date", None))
 
     def _lock(self) -> LockRequest | None:
-        settings = self.settings
-        views = written_views(self._command or FeastCommand("apply"), settings.concurrency)
-        name = settings.lock_name or default_lock_name(settings.feature_store)
-        return LockRequest(name, settings.lock_namespace or self._hook.namespace, views) if views else None
+        return lock_of(self.settings, self._hook.namespace, self._command or FeastCommand("apply"))
 
     def _wanted(self) -> Wanted:
         key, epoch, settings = self._key(), self._epoch(), self.settings
