@@ -263,13 +263,13 @@ class FeastHook(BaseHook):
         events = [event for kind, name in about for event in self.cluster.list_events(kind, name)]
         return diagnose(job, pods, events)
 
-    def feature_store(self, name: str) -> tuple[FeatureStoreState, str]:
-        """The state of a ``FeatureStore`` resource, and the version in which the cluster serves it.
+    def feature_store(self, name: str) -> tuple[FeatureStoreState | None, str]:
+        """The state of a ``FeatureStore`` resource or ``None``, and the version in which the cluster serves such.
 
-        :raises MissingObjectError: when it does not exist, or the cluster does not know such resources.
+        :raises MissingObjectError: when the cluster does not know such resources.
         """
         resource, version = read_feature_store(self.cluster, name, self.namespace)
-        return read_state(resource), version
+        return read_state(resource) if resource else None, version
 
     def test_connection(self) -> tuple[bool, str]:
         """Reach the cluster and say what is missing (the button in the connection form)."""

@@ -19,7 +19,7 @@ from airflow_provider_feast.model.errors import (
 from airflow_provider_feast.model.feature_store import (
     FeatureStoreState,
     image_tag,
-    read_state,
+    missing,
     versions_differ,
 )
 from airflow_provider_feast.model.lock import lock_of
@@ -148,14 +148,16 @@ def _feature_store(subject: Subject) -> Iterator[Finding]:
     if not name:
         return
     try:
-        resource, _ = reviews.read_feature_store(subject.hook.cluster, name, namespace)
+        state, _ = subject.hook.feature_store(name)
     except MissingObjectError as error:
         yield failed("feature store", error)
         return
     except FeastError as error:
         yield unanswered("feature store", error)
         return
-    state = read_state(resource)
+    if state is None:
+        yield failed("feature store", missing(name, namespace))
+        return
     yield passed("feature store", state.words) if state.ready else failed("feature store", state.error())
     yield _versions(subject.hook.settings.image, state)
 

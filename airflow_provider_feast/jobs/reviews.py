@@ -8,7 +8,7 @@ from kubernetes.client import AuthenticationV1Api, AuthorizationV1Api, CustomObj
 
 from airflow_provider_feast.jobs.api import ClusterApi
 from airflow_provider_feast.model.errors import FeastError, MissingObjectError
-from airflow_provider_feast.model.feature_store import GROUP, PLURAL, VERSIONS, missing, no_operator
+from airflow_provider_feast.model.feature_store import GROUP, PLURAL, VERSIONS, no_operator
 from airflow_provider_feast.model.rights import Right
 
 
@@ -50,20 +50,18 @@ def own_name(cluster: ClusterApi) -> str:
     return str((_status(answer).get("userInfo") or {}).get("username") or "")
 
 
-def read_feature_store(cluster: ClusterApi, name: str, namespace: str) -> tuple[dict[str, Any], str]:
-    """A FeatureStore, and the version in which the cluster serves it.
+def read_feature_store(cluster: ClusterApi, name: str, namespace: str) -> tuple[dict[str, Any] | None, str]:
+    """A FeatureStore or ``None``, and the version in which the cluster serves such resources.
 
-    :raises MissingObjectError: when it, or the kind, does not exist.
+    :raises MissingObjectError: when it does not know them.
     """
     read = CustomObjectsApi(cluster.api_client).get_namespaced_custom_object
     for version in VERSIONS:
         try:
-            found = cluster.call("get", PLURAL, read, GROUP, version, namespace, PLURAL, name)
+            return cluster.call("get", PLURAL, read, GROUP, version, namespace, PLURAL, name), version
         except MissingObjectError as error:
             if f'"{name}" not found' in error.what:
-                raise missing(name, namespace) from error
-            continue
-        return found or {}, version
+                return None, version
     raise no_operator(namespace)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class FeatureStoreReadySensor(BaseSensorOperator):
-    """Wait until a ``FeatureStore`` resource (feast.dev/v1 or v1alpha1) has the phase Ready.
+    """Wait until a ``FeatureStore`` resource (feast.dev/v1 or v1alpha1) exists and has the phase Ready.
 
     Airflow's account needs the rights that ``airflow feast manifests --allow feature-stores`` gives.
 
@@ -85,7 +85,7 @@ class FeatureStoreReadySensor(BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         """Look once.
 
-        :raises FeastError: when it does not exist, the cluster does not know such resources, or it has Failed.
+        :raises FeastError: when the cluster does not know such resources, or it has Failed.
         """
         state, _ = self._hook().feature_store(self.feature_store)
         return self._done(state)
@@ -98,7 +98,10 @@ class FeatureStoreReadySensor(BaseSensorOperator):
         raise_told(event)
         self.log.info("The FeatureStore %s is Ready.", self.feature_store)
 
-    def _done(self, state: FeatureStoreState) -> bool:
+    def _done(self, state: FeatureStoreState | None) -> bool:
+        if state is None:
+            self.log.info("There is no FeatureStore %s yet.", self.feature_store)
+            return False
         self.log.info("In namespace %s, %s.", state.namespace, state.words)
         if state.failed and self.fail_on_failed:
             raise state.error()

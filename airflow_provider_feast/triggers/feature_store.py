@@ -10,8 +10,14 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_feast.jobs.stream import ObjectStream, custom
 from airflow_provider_feast.jobs.watch import WatchOptions
-from airflow_provider_feast.model.errors import FeastError
-from airflow_provider_feast.model.feature_store import GROUP, PLURAL, FeatureStoreState, read_state
+from airflow_provider_feast.model.errors import FeastError, MissingObjectError
+from airflow_provider_feast.model.feature_store import (
+    GROUP,
+    PLURAL,
+    FeatureStoreState,
+    no_operator,
+    read_state,
+)
 from airflow_provider_feast.triggers.feast import EVENT_VERSION, Clusters, error_event
 
 
@@ -62,6 +68,8 @@ class FeatureStoreTrigger(BaseTrigger):
             if not state.ready:
                 raise state.error()
             yield TriggerEvent({"version": EVENT_VERSION, "job": "", "feature_store": state._asdict()})
+        except MissingObjectError:  # what is listed is missing: the kind itself
+            yield error_event(no_operator(self.namespace), "")
         except FeastError as error:
             yield error_event(error, "")
 

@@ -3,19 +3,14 @@
 import asyncio
 import json
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from airflow.sdk.exceptions import TaskDeferred
-from cluster_helpers import PATIENCE, REAL, Cluster, true_conditions, wait_for
-from kubernetes import utils, watch
+from cluster_helpers import PATIENCE, true_conditions, wait_for
+from provider_helpers import STORE, WAITS, Provider, connection_as, until
 
 from airflow_provider_feast import __version__
 from airflow_provider_feast.hooks.feast import FeastHook
@@ -30,7 +25,6 @@ from airflow_provider_feast.model.errors import (
     UnexpandedVariablesError,
 )
 from airflow_provider_feast.model.lock import A_HOLDERS, Holder, write_holders
-from airflow_provider_feast.model.manifests import Installation, documents
 from airflow_provider_feast.model.naming import L_MANAGED_BY, MANAGED_BY
 from airflow_provider_feast.model.sources import ConfigMapDefinitions
 from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastCommandOperator
@@ -38,152 +32,6 @@ from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastComm
 pytestmark = pytest.mark.cluster
 
 GOLDEN = sorted((Path(__file__).resolve().parents[1] / "golden").glob("*.yaml"))
-STORE = {
-    "project": "on_any_cluster",
-    "provider": "local",
-    "registry": "/tmp/registry.db",
-    "online_store": {"type": "sqlite", "path": "/tmp/online.db"},
-    "entity_key_serialization_version": 3,
-}
-DEFINITIONS = """
-from feast import Entity, ValueType
-
-driver = Entity(name="driver", join_keys=["driver_id"], value_type=ValueType.INT64)
-"""
-WAITS = {
-    "spec": {
-        "template": {
-            "spec": {
-                "terminationGracePeriodSeconds": 1,
-                "containers": [
-                    {"name": "feast", "command": ["python3", "-c", "import time; time.sleep(600)"]}
-                ],
-            }
-        }
-    }
-}
-
-
-@dataclass
-class FakeInstance:
-    """As much of a task instance as a task of ours asks for."""
-
-    task_id: str
-    try_number: int = 1
-    dag_id: str = "on_any_cluster"
-    run_id: str = "manual__2026-01-01T00:00:00+00:00"
-    map_index: int = -1
-    max_tries: int = 0
-    pushed: dict[str, Any] = field(default_factory=dict)
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = value
-
-
-@dataclass(frozen=True)
-class Provider:
-    """Runs operators against the test's namespace without an Airflow around them."""
-
-    cluster: Cluster
-    namespace: str
-
-    def context(self, operator: Any, try_number: int = 1) -> dict[str, Any]:
-        instance = FakeInstance(operator.task_id, try_number)
-        run = SimpleNamespace(run_id=instance.run_id, run_after=datetime(2026, 1, 1, tzinfo=UTC))
-        dag = SimpleNamespace(dag_id=instance.dag_id)
-        shared = {"ti": instance, "task_instance": instance, "run_id": instance.run_id}
-        return {**shared, "dag_run": run, "dag": dag, "task": operator}
-
-    def run(self, operator: Any, try_number: int = 1) -> tuple[Any, dict[str, Any]]:
-        """Execute an operator; its result and its XComs."""
-        context = self.context(operator, try_number)
-        return operator.execute(context), context["ti"].pushed
-
-    def defer(self, operator: Any, try_number: int = 1) -> TaskDeferred:
-        """Execute an operator that defers."""
-        with pytest.raises(TaskDeferred) as raised:
-            self.run(operator, try_number)
-        return raised.value
-
-    def jobs(self) -> list[Any]:
-        return list(self.cluster.batch.list_namespaced_job(self.namespace).items)
-
-    def pods(self) -> list[Any]:
-        return list(self.cluster.core.list_namespaced_pod(self.namespace).items)
-
-    def until_gone(self, lister: Callable[..., Any], **selectors: str) -> None:
-        """Wait by a watch until a list is empty."""
-        found = lister(self.namespace, **selectors)
-        left = {item.metadata.uid for item in found.items}
-        if not left:
-            return
-        version = found.metadata.resource_version
-        options = {"resource_version": version, "timeout_seconds": PATIENCE, **selectors}
-        stream = watch.Watch().stream(lister, self.namespace, **options)
-        for event in stream:
-            if event["type"] == "DELETED":
-                left.discard(event["raw_object"]["metadata"]["uid"])
-            if not left:
-                stream.close()
-                return
-        raise AssertionError(f"{len(left)} are still there after {PATIENCE} s")
-
-
-ACCOUNT = "airflow"
-"""The account as which every test here runs the provider: it has the rights that ``airflow feast manifests`` gives."""
-
-
-def install(cluster: Cluster, namespace: str) -> None:
-    """What a platform team installs, but for the namespace, which is there."""
-    for document in documents(Installation(namespace=namespace, feature_store="inline")):
-        if document.manifest["kind"] != "Namespace":
-            utils.create_from_dict(cluster.api, document.manifest)
-    wait_for(cluster.rbac.list_namespaced_role_binding, namespace, lambda found: bool(found.get("subjects")))
-
-
-def connection_as(cluster: Cluster, namespace: str, account: str) -> str:
-    """A Kubernetes connection with a token of a service account."""
-    request = {"spec": {"audiences": None, "expirationSeconds": 3600}}
-    core = cluster.core
-    token = core.create_namespaced_service_account_token(account, namespace, request).status.token
-    known = yaml.safe_load(cluster.kubeconfig.read_text(encoding="utf-8"))
-    for user in known["users"]:
-        user["user"] = {"token": token}
-    return json.dumps({"conn_type": "kubernetes", "extra": {"kube_config": json.dumps(known)}})
-
-
-@pytest.fixture
-def provider(cluster: Cluster, namespace: str, image: str, monkeypatch: pytest.MonkeyPatch) -> Provider:
-    """Connections to the cluster and its namespace, as an administrator would make them."""
-    install(cluster, namespace)
-    monkeypatch.setenv("AIRFLOW_CONN_THE_CLUSTER", connection_as(cluster, namespace, ACCOUNT))
-
-    def connection(name: str, **extra: Any) -> None:
-        common = {"kubernetes_conn_id": "the_cluster", "namespace": namespace, "image": image}
-        common |= {"cpu_request": "100m", "service_account": "feast"}
-        body = {"conn_type": "feast", "extra": {**common, **extra}}
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(body))
-
-    connection("feast_inline", configuration=json.dumps(STORE))
-    connection("feast_nowhere", config_map="nowhere")
-    connection("feast_key", config_map="definitions")
-    connection(
-        "feast_image",
-        image="registry.invalid/feast:none",
-        configuration=json.dumps(STORE),
-        startup_timeout_seconds=40 if REAL else 2,
-    )
-    body = {"metadata": {"name": "definitions"}, "data": {"definitions.py": DEFINITIONS}}
-    cluster.core.create_namespaced_config_map(namespace, body)
-    return Provider(cluster, namespace)
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something that no watch tells of."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"waited {PATIENCE} s for {what}"
-        time.sleep(0.05)
 
 
 def pod_spec() -> dict[str, Any]:
