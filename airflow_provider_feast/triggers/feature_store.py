@@ -67,7 +67,8 @@ class FeatureStoreTrigger(BaseTrigger):
                 state = await self._settled(stream, changed)
             if not state.ready:
                 raise state.error()
-            yield TriggerEvent({"version": EVENT_VERSION, "job": "", "feature_store": state._asdict()})
+            told = {"feature_store": self.name, "phase": state.phase}
+            yield TriggerEvent({"version": EVENT_VERSION, "job": "", **told})
         except MissingObjectError:  # what is listed is missing: the kind itself
             yield error_event(no_operator(self.namespace), "")
         except FeastError as error:
