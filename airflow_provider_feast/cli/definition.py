@@ -197,5 +197,7 @@ def get_feast_cli_commands() -> list[GroupCommand]:
     """What the provider's metadata names under ``cli``."""
     jobs = GroupCommand(name="jobs", help="Kubernetes Jobs of Feast commands", subcommands=JOBS_COMMANDS)
     return [
-        GroupCommand(name="feast", help="Feast commands as Kubernetes Jobs", subcommands=(jobs, MANIFESTS))
+        GroupCommand(
+            name="feast", help="Feast commands as Kubernetes Jobs", subcommands=(jobs, MANIFESTS, PREFLIGHT)
+        )
     ]
