@@ -102,6 +102,7 @@ class Conclusion:
             "image": settings.image,
             "feast_version": told.feast if told else "",
             "security_profile": settings.security_profile,
+            "kubernetes_api_access": settings.kubernetes_api_access,
             "views": {view: totals._asdict() for view, totals in told.views.items()} if told else {},
             "views_omitted": told.views_omitted if told else 0,
         }

@@ -121,7 +121,14 @@ def _rights(subject: Subject) -> Iterator[Finding]:
 
 
 def _objects(subject: Subject) -> Iterator[Finding]:
-    yield from Preflight(subject.hook).objects(needs_of(subject.hook.settings))
+    settings = subject.hook.settings
+    if not settings.service_account:
+        yield warned(
+            "service account",
+            f"the pods run as the account `default` of namespace {subject.hook.namespace!r}, which others may share",
+            "set service_account in the connection to one of their own; `airflow feast manifests` makes one",
+        )
+    yield from Preflight(subject.hook).objects(needs_of(settings))
 
 
 def _configuration(subject: Subject) -> Iterator[Finding]:

@@ -1,5 +1,7 @@
 """The preflight on any Kubernetes: what it finds before a Job is made, and what it must never find."""
 
+import json
+import os
 from typing import Any
 
 import pytest
@@ -112,6 +114,24 @@ def test_pods_that_the_namespace_would_refuse_are_told_with_level_and_field(prov
         provider.run(preflight(security_profile="privileged"))
     assert "enforces the Pod Security level 'restricted'" in raised.value.what
     assert "containers[feast].securityContext.allowPrivilegeEscalation must be false" in raised.value.what
+
+
+def test_pods_that_the_namespace_refuses_fail_the_task_with_level_and_field(provider: Provider) -> None:
+    with pytest.raises(AdmissionRefusedError) as raised:
+        provider.run(version(security_profile="privileged"))
+    assert "Pod Security (restricted" in raised.value.what
+    assert "allowPrivilegeEscalation" in raised.value.what
+
+
+def test_an_account_that_others_share_is_warned_of(provider: Provider) -> None:
+    known = json.loads(os.environ["AIRFLOW_CONN_FEAST_INLINE"])
+    del known["extra"]["service_account"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("AIRFLOW_CONN_FEAST_INLINE", json.dumps(known))
+        report, _ = provider.run(preflight())
+    (warning,) = [check for check in report["checks"] if check["status"] == "warn"]
+    assert "run as the account `default`" in warning["what"]
+    assert report["ok"]
 
 
 def test_a_job_that_the_server_does_not_take_is_told_with_its_field(provider: Provider) -> None:

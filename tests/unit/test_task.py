@@ -146,6 +146,7 @@ def test_a_succeeded_job_gives_one_small_result(monkeypatch: pytest.MonkeyPatch)
         "image": IMAGE,
         "feast_version": "0.67.0",
         "security_profile": "restricted",
+        "kubernetes_api_access": False,
         "views": {"driver_stats": {"rows": 7, "seconds": 1.5, "windows": 1}},
         "views_omitted": 0,
     }
