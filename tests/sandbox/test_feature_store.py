@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from airflow_helpers import wait_for
+from feature_stores import NO_ROOM, Store, install
 from kubernetes import client, config
 
 from airflow_provider_feast.hooks.feast import FeastHook
@@ -23,31 +24,6 @@ from airflow_provider_feast.triggers.feast import Clusters
 from airflow_provider_feast.triggers.feature_store import FeatureStoreTrigger
 
 STORE = {"project": "p", "registry": "r", "provider": "local"}
-NO_ROOM = {
-    "type": "Registry",
-    "status": "False",
-    "reason": "RegistryDeploymentFailed",
-    "message": "no storage class",
-}
-
-
-def definition(*versions: str) -> dict[str, Any]:
-    """The CRD, as far as it matters here."""
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    schema = {"type": "object", "properties": {"spec": anything, "status": anything}}
-    served = [
-        {
-            "name": version,
-            "served": True,
-            "storage": number == 0,
-            "schema": {"openAPIV3Schema": schema},
-            "subresources": {"status": {}},
-        }
-        for number, version in enumerate(versions)
-    ]
-    names = {"plural": PLURAL, "singular": "featurestore", "kind": "FeatureStore"}
-    spec = {"group": GROUP, "scope": "Namespaced", "names": names, "versions": served}
-    return {"metadata": {"name": f"{PLURAL}.{GROUP}"}, "spec": spec}
 
 
 class Place:
@@ -57,6 +33,8 @@ class Place:
         self.sandbox, self.version = sandbox, version
         self.api = config.new_client_from_config(str(sandbox.kubeconfig))
         self.namespace = f"stores-{uuid.uuid4().hex[:8]}"
+        store = Store(self.api, self.namespace, version)
+        self.create, self.become = store.create, store.become
         client.CoreV1Api(self.api).create_namespace({"metadata": {"name": self.namespace}})
         extra = {"kube_config_path": str(sandbox.kubeconfig)}
         monkeypatch.setenv("AIRFLOW_CONN_CLUSTER", json.dumps({"conn_type": "kubernetes", "extra": extra}))
@@ -68,27 +46,6 @@ class Place:
         }
         body = {"conn_type": "feast", "extra": fields}
         monkeypatch.setenv("AIRFLOW_CONN_FEAST_DEFAULT", json.dumps(body))
-
-    @property
-    def _custom(self) -> client.CustomObjectsApi:
-        return client.CustomObjectsApi(self.api)
-
-    def create(self, phase: str = "", **status: Any) -> None:
-        body = {
-            "apiVersion": f"{GROUP}/{self.version}",
-            "kind": "FeatureStore",
-            "metadata": {"name": "store"},
-        }
-        where = (GROUP, self.version, self.namespace, PLURAL)
-        self._custom.create_namespaced_custom_object(*where, {**body, "spec": {"feastProject": "p"}})
-        if phase:
-            self.become(phase, **status)
-
-    def become(self, phase: str, *conditions: dict[str, str], **status: Any) -> None:
-        """Write the status, as the operator does."""
-        body = {"status": {"phase": phase, "conditions": list(conditions), **status}}
-        where = (GROUP, self.version, self.namespace, PLURAL, "store")
-        self._custom.patch_namespaced_custom_object_status(*where, body)
 
     def trigger(self, **more: Any) -> FeatureStoreTrigger:
         return FeatureStoreTrigger("cluster", self.namespace, "store", self.version, **more)
@@ -108,8 +65,7 @@ def with_operator() -> Iterator[Sandbox]:
     """A cluster that knows FeatureStores in both versions."""
     with Sandbox(time_scale=0.05) as sandbox:
         api = config.new_client_from_config(str(sandbox.kubeconfig))
-        crds = client.ApiextensionsV1Api(api)
-        crds.create_custom_resource_definition(definition("v1", "v1alpha1"))
+        install(api, "v1", "v1alpha1")
         yield sandbox
 
 
@@ -213,8 +169,7 @@ def test_a_cut_watch_misses_nothing(place: Place) -> None:
 def test_an_old_operator_is_asked_in_its_own_version(monkeypatch: pytest.MonkeyPatch) -> None:
     with Sandbox(time_scale=0.05) as sandbox:
         place = Place(sandbox, monkeypatch, "v1alpha1")
-        crds = client.ApiextensionsV1Api(place.api)
-        crds.create_custom_resource_definition(definition("v1alpha1"))
+        install(place.api, "v1alpha1")
         place.create("Ready")
         assert FeastHook().feature_store("store")[1] == "v1alpha1"
         assert sensor().poke({})
