@@ -71,6 +71,19 @@ class Document(NamedTuple):
     manifest: dict[str, Any]
 
 
+def check_namespace(name: str, what: str) -> str:
+    """A namespace's name (DNS-1123 label).
+
+    :raises FeastDagError: when the API would refuse it.
+    """
+    check_object_name(name, what)
+    if "." in name or len(name) > 63:
+        raise FeastDagError(
+            f"{what}={name!r} cannot be the name of a namespace", remedy="at most 63 characters, and no '.'"
+        )
+    return name
+
+
 def read_account(text: str) -> Account:
     """``NAME`` or ``NAMESPACE:NAME``.
 
@@ -79,7 +92,7 @@ def read_account(text: str) -> Account:
     namespace, _, name = text.rpartition(":")
     check_object_name(name, "airflow-service-account")
     if namespace:
-        check_object_name(namespace, "airflow-service-account")
+        check_namespace(namespace, "airflow-service-account")
     return Account(name, namespace)
 
 
@@ -89,7 +102,7 @@ def read_dns(text: str) -> Dns:
     :raises FeastDagError: when it is neither.
     """
     namespace, _, port = text.partition(":")
-    check_object_name(namespace, "dns")
+    check_namespace(namespace, "dns")
     if port and not (port.isdigit() and 0 < int(port) < 65536):
         raise FeastDagError(f"dns={text!r} has no port", remedy="write e.g. kube-system:53")
     return Dns(namespace, int(port or 53))
@@ -114,8 +127,8 @@ def documents(wanted: Installation) -> list[Document]:
 
     :raises FeastDagError: for a name that the API would refuse.
     """
-    for name in ("namespace", "service_account"):
-        check_object_name(getattr(wanted, name), name)
+    check_namespace(wanted.namespace, "namespace")
+    check_object_name(wanted.service_account, "service-account")
     return [*_namespace(wanted), *_accounts(wanted), *_role(wanted), *_network(wanted), *_limits(wanted)]
 
 
@@ -187,11 +200,18 @@ def _network(wanted: Installation) -> Iterator[Document]:
     identity = wanted.identity.egress if wanted.identity is not None else ()
     if targets := (*wanted.egress, *identity):
         labels = {naming.L_FEATURE_STORE: naming.label_value(wanted.feature_store)}
-        name = f"feast-egress-{slug(wanted.feature_store, 200) or 'store'}"
+        name = f"feast-egress-{_readable(wanted.feature_store)}"
         rules = [port_rule(target) for target in targets]
         policy = _policy(wanted, name, labels, policyTypes=["Egress"], egress=rules)
         policy["metadata"]["annotations"] = {A_EGRESS: ", ".join(target.text for target in targets)}
         yield Document(f"Where the Jobs of feature store {wanted.feature_store} may connect to.", policy)
+
+
+def _readable(feature_store: str) -> str:
+    """A feature store's name as part of an object's name, another one for each."""
+    short = slug(feature_store, 200)
+    tail = "" if short == feature_store else naming.digest(feature_store)[:8]
+    return "-".join(part for part in (short, tail) if part)
 
 
 def _limits(wanted: Installation) -> Iterator[Document]:

@@ -125,6 +125,15 @@ def test_the_policies_select_the_pods_of_our_jobs() -> None:
     assert not other[2]["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
 
 
+def test_two_feature_stores_never_share_a_policy() -> None:
+    names = {
+        of_kind(f"--feature-store {store} --egress 10.0.0.1:1", "NetworkPolicy")[2]["metadata"]["name"]
+        for store in ("a-b", "a_b", "A-b", "___", "store")
+    }
+    assert len(names) == 5
+    assert "feast-egress-a-b" in names
+
+
 def test_without_egress_only_names_can_be_looked_up() -> None:
     assert [p["metadata"]["name"] for p in of_kind("", "NetworkPolicy")] == [
         "feast-default-deny",
@@ -226,7 +235,15 @@ def test_an_account_that_cannot_be_named_so_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "argument", ["--namespace Feast", "--dns kube-system:dns", "--quota pods", "--egress nowhere"]
+    "argument",
+    [
+        "--namespace Feast",
+        "--namespace a.b",
+        "--airflow-service-account a.b:c",
+        "--dns kube-system:dns",
+        "--quota pods",
+        "--egress nowhere",
+    ],
 )
 def test_the_command_ends_with_what_is_wrong_and_how_to_write_it(argument: str) -> None:
     with pytest.raises(SystemExit) as left:
