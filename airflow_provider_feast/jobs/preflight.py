@@ -182,7 +182,8 @@ def no_namespace(hook: FeastHook) -> MissingObjectError:
     return MissingObjectError(
         f"the namespace {hook.namespace!r} does not exist",
         where=f"connection {hook.feast_conn_id!r}",
-        remedy="`airflow feast manifests` prints what makes it, or correct the field `namespace`",
+        remedy=f"kubectl create namespace {hook.namespace} makes it (`airflow feast manifests` prints one with all that "
+        "belongs to it), or correct the field `namespace`",
     )
 
 
