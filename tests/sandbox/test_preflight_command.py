@@ -21,7 +21,7 @@ class Commands:
     """Runs commands with connections of every kind."""
 
     def __init__(self, world: World, home: Any) -> None:
-        extra = json.loads(world.connection)["extra"]
+        extra = {**json.loads(world.connection)["extra"], "service_account": "default"}
         unreachable = {"kube_config": json.dumps(_kubeconfig("http://127.0.0.1:9"))}
         connections = {
             "feast_good": feast_connection(**extra),
