@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_feast.jobs import yaml_text
 from airflow_provider_feast.jobs.api import ClusterApi
+from airflow_provider_feast.jobs.reviews import read_feature_store
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.configurations import (
     CONFIG_KEY,
@@ -21,7 +22,7 @@ from airflow_provider_feast.model.configurations import (
 )
 from airflow_provider_feast.model.environment import plain_secret_variables
 from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDagError, MissingObjectError
-from airflow_provider_feast.model.feature_store import read_feature_store_status
+from airflow_provider_feast.model.feature_store import FeatureStoreState, missing, read_state
 from airflow_provider_feast.model.settings import FeastSettings
 
 
@@ -95,14 +96,18 @@ def config_map_text(cluster: ClusterApi, source: ConfigMapConfiguration) -> str:
     :raises MissingObjectError: when the ConfigMap or the key does not exist.
     """
     found = cluster.read_config_map(source.name)
-    text = ((found or {}).get("data") or {}).get(source.key)
-    if text is None:
-        raise MissingObjectError(
-            f"the ConfigMap {source.name!r} does not exist, or has no key {source.key!r}",
-            where=f"namespace {cluster.namespace!r}",
-            remedy="create it, or correct the name",
-        )
-    return str(text)
+    keys = (found or {}).get("data") or {}
+    if source.key in keys:
+        return str(keys[source.key])
+    has = f"has no key {source.key!r}; it has {', '.join(sorted(keys)) or 'none at all'}"
+    raise MissingObjectError(
+        f"the ConfigMap {source.name!r}, which should hold feature_store.yaml, "
+        + ("does not exist" if found is None else has),
+        where=f"namespace {cluster.namespace!r}",
+        remedy="create it, or correct the name"
+        if found is None
+        else "correct the key, or add it to the ConfigMap",
+    )
 
 
 def _patch_for_the_pod(settings: FeastSettings) -> dict[str, str]:
@@ -127,31 +132,29 @@ def _of_feature_store(
     Pods can use a ConfigMap of their own namespace only, so the configuration of another one is copied.
     """
     namespace = source.namespace or cluster.namespace
-    facts = read_feature_store_status(read_feature_store(cluster, source.name, namespace))
-    client = ConfigMapConfiguration(facts.client_config_map)
-    there = cluster.of_namespace(namespace)
-    text = config_map_text(there, client)
+    state = _state(cluster, source.name, namespace)
+    client = ConfigMapConfiguration(state.client_config_map)
+    text = config_map_text(cluster.of_namespace(namespace), client)
     same = namespace == cluster.namespace
     return settings._replace(
         configuration=client if same else InlineConfiguration(text),
-        image=settings.image or facts.image,
-        service_account=settings.service_account or (facts.service_account if same else ""),
+        image=settings.image or state.image,
+        service_account=settings.service_account or (state.service_account if same else ""),
     )
 
 
-def read_feature_store(cluster: ClusterApi, name: str, namespace: str) -> dict[str, Any]:
-    """A ``FeatureStore``.
+def _state(cluster: ClusterApi, name: str, namespace: str) -> FeatureStoreState:
+    """A ``FeatureStore`` that has a client configuration.
 
-    :raises MissingObjectError: when there is none.
+    :raises FeastError: when there is none, or the operator has not made its client configuration yet.
     """
-    found = cluster.of_namespace(namespace).read_feature_store(name)
-    if found is None:
-        raise MissingObjectError(
-            f"the FeatureStore {name!r} does not exist, or the cluster does not know featurestores.feast.dev",
-            where=f"namespace {namespace!r}",
-            remedy="correct feature_store_resource (NAME or NAMESPACE/NAME), or install the Feast operator",
-        )
-    return found
+    resource, _ = read_feature_store(cluster, name, namespace)
+    if resource is None:
+        raise missing(name, namespace)
+    state = read_state(resource)
+    if not state.client_config_map:
+        raise state.error()
+    return state
 
 
 def require_image(settings: FeastSettings, where: str) -> None:

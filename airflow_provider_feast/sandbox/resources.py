@@ -63,6 +63,8 @@ CLAIMS = Resource(
     "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True, ("pvc",), has_status=True
 )
 QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota", True, ("quota",), has_status=True)
+LIMITRANGES = Resource("", "v1", "limitranges", "LimitRange", True, ("limits",))
+NETWORKPOLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True, ("netpol",))
 NODES = Resource("", "v1", "nodes", "Node", False, ("no",), verbs=READ_ONLY, has_status=True)
 JOBS = Resource("batch", "v1", "jobs", "Job", True, (), ("all",), has_status=True)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
@@ -107,6 +109,8 @@ BUILT_IN = (
     EVENTS,
     CLAIMS,
     QUOTAS,
+    LIMITRANGES,
+    NETWORKPOLICIES,
     NODES,
     SELF_REVIEW,
     *ACCESS_REVIEWS,
@@ -144,7 +148,6 @@ UNSERVED_PLURALS = frozenset(
         ("", "services"),
         ("", "endpoints"),
         ("", "persistentvolumes"),
-        ("", "limitranges"),
         ("", "replicationcontrollers"),
         ("", "podtemplates"),
         ("", "componentstatuses"),
