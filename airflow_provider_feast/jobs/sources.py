@@ -61,7 +61,8 @@ def resolve(settings: FeastSettings, cluster: ClusterApi) -> Resolved:
         for name in plain_secret_variables(settings.env)
     ]
     if isinstance(settings.configuration, FeatureStoreConfiguration):
-        settings = _of_feature_store(settings, settings.configuration, cluster)
+        settings, client = _of_feature_store(settings, settings.configuration, cluster)
+        warnings += _without_token(settings, yaml_text.load(client, "the configuration"))
     text = _text(settings, cluster)
     if text is None:
         return Resolved(settings, _patch_for_the_pod(settings), tuple(warnings))
@@ -75,8 +76,21 @@ def resolve(settings: FeastSettings, cluster: ClusterApi) -> Resolved:
         f"the configuration holds {place} in plain text; write ${{NAME}} there, and take NAME from a Secret with env"
         for place in plain_secrets(content)
     ]
+    warnings += _without_token(settings, content)
     inline = settings._replace(configuration=InlineConfiguration(text), configuration_patch=())
-    return Resolved(inline, {CONFIG_KEY: text}, tuple(warnings))
+    return Resolved(inline, {CONFIG_KEY: text}, tuple(dict.fromkeys(warnings)))
+
+
+def _without_token(settings: FeastSettings, content: Any) -> list[str]:
+    """That Feast will look for a token of Kubernetes which the pods have not."""
+    auth = content.get("auth") if isinstance(content, Mapping) else None
+    kind = auth.get("type") if isinstance(auth, Mapping) else None
+    if kind != "kubernetes" or settings.kubernetes_api_access or "LOCAL_K8S_TOKEN" in settings.env:
+        return []
+    return [
+        "the configuration says auth: {type: kubernetes}, so Feast's servers want the token of the pods' account, and "
+        "the pods have none: set kubernetes_api_access in the connection"
+    ]
 
 
 def _text(settings: FeastSettings, cluster: ClusterApi) -> str | None:
@@ -126,8 +140,10 @@ def _patch_for_the_pod(settings: FeastSettings) -> dict[str, str]:
 
 def _of_feature_store(
     settings: FeastSettings, source: FeatureStoreConfiguration, cluster: ClusterApi
-) -> FeastSettings:
+) -> tuple[FeastSettings, str]:
     """Fill in what a ``FeatureStore`` of the Feast operator says; what is set explicitly wins.
+
+    :returns: the settings, and the client's feature_store.yaml.
 
     Pods can use a ConfigMap of their own namespace only, so the configuration of another one is copied.
     """
@@ -136,11 +152,12 @@ def _of_feature_store(
     client = ConfigMapConfiguration(state.client_config_map)
     text = config_map_text(cluster.of_namespace(namespace), client)
     same = namespace == cluster.namespace
-    return settings._replace(
+    filled = settings._replace(
         configuration=client if same else InlineConfiguration(text),
         image=settings.image or state.image,
         service_account=settings.service_account or (state.service_account if same else ""),
     )
+    return filled, text
 
 
 def _state(cluster: ClusterApi, name: str, namespace: str) -> FeatureStoreState:

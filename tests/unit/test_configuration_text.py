@@ -101,7 +101,9 @@ def test_a_patch_over_a_config_map_makes_one_for_the_job_and_without_it_none() -
     assert patched.files["feature_store.yaml"].startswith("project: other\n")
     assert isinstance(patched.settings.configuration, InlineConfiguration)
     assert "" != plain.digest != patched.digest != ""
-    with pytest.raises(MissingObjectError, match="'gone', which should hold feature_store.yaml, does not exist"):
+    with pytest.raises(
+        MissingObjectError, match=r"'gone', which should hold feature_store.yaml, does not exist"
+    ):
         resolved({"config_map": "gone", "configuration_patch": {"project": "other"}}, objects)
 
 
@@ -180,6 +182,36 @@ def test_secrets_in_plain_text_are_named_and_not_quoted() -> None:
     assert "DB_PASSWORD" in found.warnings[0]
     assert "online_store.password" in found.warnings[1]
     assert "hunter2" not in "".join(found.warnings)
+
+
+KUBERNETES_AUTH = TEXT + "auth: {type: kubernetes}\n"
+
+
+@pytest.mark.parametrize(
+    ("extra", "warned"),
+    [
+        ({"configuration": KUBERNETES_AUTH}, True),
+        ({"feature_store_resource": "shop"}, True),
+        ({"feature_store_resource": "stores/shop", "namespace": "features"}, True),
+        ({"configuration": KUBERNETES_AUTH, "kubernetes_api_access": True}, False),
+        ({"configuration": KUBERNETES_AUTH, "env": {"LOCAL_K8S_TOKEN": {"secret": "t", "key": "k"}}}, False),
+        ({"configuration": TEXT + "auth: {type: no_auth}\n"}, False),
+        ({"configuration": TEXT + "auth: none\n"}, False),
+    ],
+)
+def test_a_configuration_that_wants_a_token_says_so_where_pods_have_none(
+    extra: dict[str, Any], warned: bool
+) -> None:
+    objects = {
+        (kind, place, name): made
+        for place in ("features", "stores")
+        for kind, name, made in (
+            ("featurestores", "shop", feature_store(place)),
+            ("configmaps", "feast-shop-client", config_map(KUBERNETES_AUTH)),
+        )
+    }
+    found = [text for text in resolved(extra, objects).warnings if "kubernetes_api_access" in text]
+    assert len(found) == warned
 
 
 # --- FeatureStore ---------------------------------------------------------------------------------------
