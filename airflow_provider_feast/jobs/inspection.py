@@ -69,7 +69,7 @@ def inspect(subject: Subject) -> Report:
         found += stage(subject)
         if any(finding.kind for finding in found):
             return report_of(found)
-    for check in (_rights, _feature_store, _configuration, _objects, _job):
+    for check in (_rights, _feature_store, _objects, _configuration, _job):
         try:
             found += check(subject)
         except FeastError as error:  # the API server went away in between

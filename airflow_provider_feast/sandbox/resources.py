@@ -110,11 +110,11 @@ BUILT_IN = (
     CLAIMS,
     QUOTAS,
     LIMITRANGES,
-    NETWORKPOLICIES,
     NODES,
     SELF_REVIEW,
     *ACCESS_REVIEWS,
     JOBS,
+    NETWORKPOLICIES,
     ROLES,
     ROLEBINDINGS,
     CLUSTERROLES,
@@ -137,7 +137,6 @@ UNSERVED_GROUPS = frozenset(
         "events.k8s.io",
         "flowcontrol.apiserver.k8s.io",
         "metrics.k8s.io",
-        "networking.k8s.io",
         "node.k8s.io",
         "policy",
         "resource.k8s.io",
@@ -153,6 +152,10 @@ UNSERVED_PLURALS = frozenset(
         ("", "componentstatuses"),
         ("batch", "cronjobs"),
         ("authentication.k8s.io", "tokenreviews"),
+        ("networking.k8s.io", "ingresses"),
+        ("networking.k8s.io", "ingressclasses"),
+        ("networking.k8s.io", "ipaddresses"),
+        ("networking.k8s.io", "servicecidrs"),
     }
 )
 
