@@ -45,13 +45,20 @@ def read_egress(text: str) -> Egress:
 
     :raises FeastDagError: when it is something else.
     """
-    host, _, port = text.strip().rpartition(":")
-    if not port.isdigit() or not 0 < int(port) < 65536 or not host:
+    host, _, digits = text.strip().rpartition(":")
+    port = port_number(digits)
+    if port is None or not host:
         raise FeastDagError(
             f"egress={text!r} is not HOST:PORT",
             remedy="write e.g. redis.data.svc:6379, 10.1.2.0/24:5432 or [2001:db8::1]:443",
         )
-    return Egress(text.strip(), _peers(host, text), int(port))
+    return Egress(text.strip(), _peers(host, text), port)
+
+
+def port_number(digits: str) -> int | None:
+    """A TCP port, or ``None`` for anything else."""
+    port = int(digits) if re.fullmatch(r"[0-9]{1,5}", digits) else 0
+    return port if 0 < port < 65536 else None
 
 
 def _peers(host: str, text: str) -> tuple[dict[str, Any], ...]:

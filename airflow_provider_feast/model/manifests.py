@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from airflow_provider_feast.model import naming, rights
-from airflow_provider_feast.model.egress import ANYWHERE, Egress, port_rule
+from airflow_provider_feast.model.egress import ANYWHERE, Egress, port_number, port_rule
 from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.identity import Identity
 from airflow_provider_feast.model.naming import slug
@@ -16,6 +17,7 @@ from airflow_provider_feast.model.sources import check_object_name
 A_EGRESS = f"{naming.PREFIX}/egress"
 LABELS = {"app.kubernetes.io/part-of": "airflow-provider-feast"}
 LEVELS = ("restricted", "baseline", "privileged")
+_RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9._/]{0,251}[a-z0-9])?")
 NODE_LOCAL_DNS = "169.254.20.10/32"
 
 
@@ -101,11 +103,12 @@ def read_dns(text: str) -> Dns:
 
     :raises FeastDagError: when it is neither.
     """
-    namespace, _, port = text.partition(":")
+    namespace, colon, digits = text.partition(":")
     check_namespace(namespace, "dns")
-    if port and not (port.isdigit() and 0 < int(port) < 65536):
+    port = port_number(digits) if colon else Dns().port
+    if port is None:
         raise FeastDagError(f"dns={text!r} has no port", remedy="write e.g. kube-system:53")
-    return Dns(namespace, int(port or 53))
+    return Dns(namespace, port)
 
 
 def read_amounts(texts: Iterable[str], what: str) -> dict[str, str]:
@@ -116,7 +119,7 @@ def read_amounts(texts: Iterable[str], what: str) -> dict[str, str]:
     found = {}
     for text in texts:
         name, _, quantity = text.partition("=")
-        if not name or not QUANTITY.fullmatch(quantity):
+        if not _RESOURCE.fullmatch(name) or not QUANTITY.fullmatch(quantity):
             raise FeastDagError(f"{what}: {text!r} is no amount", remedy="write e.g. pods=20 or memory=8Gi")
         found[name] = quantity
     return found
