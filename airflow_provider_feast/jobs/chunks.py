@@ -13,17 +13,17 @@ from airflow_provider_feast.jobs.pod_view import condition
 from airflow_provider_feast.model.indexes import done_chunks, format_indexes, parse_indexes
 from airflow_provider_feast.model.lock import ALL, LockRequest
 from airflow_provider_feast.model.naming import A_CHUNKS, A_PLAN, L_EPOCH
-from airflow_provider_feast.model.plan import ListedPlan, Plan
+from airflow_provider_feast.model.plan import AnyPlan
 
 
 class ChunkedLoad(NamedTuple):
-    """What an Indexed Job loads.
+    """What a Job loads: an Indexed one, unless its plan has one chunk only.
 
     :param plan: all chunks.
     :param chunks: those that this Job is for, ascending; its n-th index loads the n-th of them.
     """
 
-    plan: Plan | ListedPlan
+    plan: AnyPlan
     chunks: tuple[int, ...]
 
 
@@ -33,7 +33,7 @@ def job_counts(load: ChunkedLoad | None, backoff_limit: int) -> dict[str, Any]:
     With ``backoffLimitPerIndex``, ``backoffLimit`` stays unset: any value would fail the Job at that many failed pods.
     ``maxFailedIndexes: 0`` ends the Job at the first chunk that cannot be loaded: the later ones would go on without it.
     """
-    if load is None:
+    if load is None or load.plan.chunk_count == 1:
         return {"parallelism": 1, "completions": 1, "backoffLimit": backoff_limit}
     return {
         "parallelism": 1,
@@ -91,5 +91,10 @@ def chunks_left(latest: dict[str, Any] | None, count: int) -> tuple[int, ...]:
     mine = sorted(parse_indexes(latest["metadata"]["annotations"].get(A_CHUNKS)))
     if not condition(latest, "Failed"):
         return tuple(mine)
-    done = done_chunks(mine, (latest.get("status") or {}).get("completedIndexes"))
-    return tuple(chunk for chunk in mine if chunk not in done)
+    return tuple(chunk for chunk in mine if chunk not in completed_chunks(latest))
+
+
+def completed_chunks(job: dict[str, Any]) -> frozenset[int]:
+    """The chunks of its plan that an Indexed Job has completed."""
+    mine = sorted(parse_indexes((job["metadata"].get("annotations") or {}).get(A_CHUNKS)))
+    return done_chunks(mine, (job.get("status") or {}).get("completedIndexes"))

@@ -243,9 +243,12 @@ class TaskRun:
 
     def _what_is_left(self) -> tuple[ChunkedLoad | None, dict[str, Any] | None]:
         """The chunks that this task's Job is for, if it loads by chunks, and the Job that did some of them before."""
-        plan = self._operator.load_plan(self._window, self.settings.command_mode) if self._window else None
+        mode = self.settings.command_mode
+        plan = self._operator.load_plan(self._window, mode, self._context)
         if plan is None:
             return None, None
+        if plan.chunk_count == 1:
+            return ChunkedLoad(plan, (0,)), None
         jobs = self._hook.cluster.list_jobs(f"{naming.L_KEY}={self._key().digest}")
         latest = latest_of_plan(jobs, self._epoch(), plan.digest)
         load = ChunkedLoad(plan, chunks_left(latest, plan.chunk_count))

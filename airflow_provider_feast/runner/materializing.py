@@ -112,6 +112,9 @@ class Materializer:
 
     def _load(self, window: Load, name: str) -> None:
         start, last = window.start, window.last
+        if start is None:
+            self._load_what_is_new(name, last)
+            return
         policy = self._options.older_windows
         newest = self._newest_end(name) if policy != "overwrite" else None
         if newest is not None and newest - last > TICK:
@@ -130,6 +133,15 @@ class Materializer:
                 last = newest
         with quiet():
             self._store.materialize(start_date=start, end_date=last, feature_views=[name])
+
+    def _load_what_is_new(self, name: str, last: datetime) -> None:
+        newest = self._newest_end(name)
+        if newest is not None and newest >= last:  # Feast would note an interval that runs backwards
+            self._session.output.event("view_skipped", view=name, end=last + TICK, newest=newest)
+            print(f"{name}: nothing is new, for it is loaded up to {newest.isoformat()} already")
+            return
+        with quiet():
+            self._store.materialize_incremental(end_date=last, feature_views=[name])
 
     def _newest_end(self, name: str) -> datetime | None:
         return newest_end(self._store._get_feature_views_to_materialize([name])[0])

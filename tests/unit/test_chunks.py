@@ -21,7 +21,7 @@ from airflow_provider_feast.jobs.diagnose import diagnose
 from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.naming import L_EPOCH
 from airflow_provider_feast.model.outcome import JobState
-from airflow_provider_feast.model.plan import choose_plan
+from airflow_provider_feast.model.plan import IncrementalPlan, choose_plan
 from airflow_provider_feast.model.result import CommandResult, ViewTotals, summed
 from airflow_provider_feast.model.windows import Window
 
@@ -57,7 +57,10 @@ def test_a_job_that_loads_by_chunks_fails_at_the_first_chunk_that_cannot_be_load
         "backoffLimitPerIndex": 4,
         "maxFailedIndexes": 0,
     }
-    assert job_counts(None, 4) == {"parallelism": 1, "completions": 1, "backoffLimit": 4}
+    plain = {"parallelism": 1, "completions": 1, "backoffLimit": 4}
+    assert job_counts(None, 4) == plain
+    assert job_counts(ChunkedLoad(IncrementalPlan(START), (0,)), 4) == plain, "one chunk needs no indexes"
+    assert job_counts(ChunkedLoad(PLAN, (7,)), 4)["completionMode"] == "Indexed"
 
 
 @pytest.mark.parametrize(

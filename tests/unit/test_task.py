@@ -473,7 +473,7 @@ def test_a_plan_of_which_nothing_is_left_is_a_success_without_another_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     operator = FeastMaterializeOperator(task_id="load", chunk="12h", retries=0)
-    plan = operator.load_plan(Window(D1, D2), "runner")
+    plan = operator.load_plan(Window(D1, D2), "runner", {})
     assert plan is not None
     failed = a_job("Failed")
     failed["metadata"] |= {
