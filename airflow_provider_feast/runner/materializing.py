@@ -15,6 +15,7 @@ from airflow_provider_feast.runner.guarding import TICK, newest_end, older
 from airflow_provider_feast.runner.inspecting import listed_objects
 from airflow_provider_feast.runner.planning import (
     Load,
+    around,
     completion_index,
     in_order,
     read_plan,
@@ -52,11 +53,17 @@ class Materializer:
         self._orders: dict[tuple[str, ...], list[str]] = {}
         self.failed: dict[str, tuple[str, str, str]] = {}
 
-    def load(self, windows: list[Load], place: str) -> None:
-        """Load the windows of one or more chunks, in their order."""
+    def load(self, windows: list[Load], place: str, before: list[Load], after: list[Load]) -> None:
+        """Load the windows of one or more chunks, in their order.
+
+        :param place: which chunk this is, in words, or "".
+        :param before: what of the plan is loaded already.
+        :param after: what is left to others.
+        """
         self._store = open_store(self._options, self._session)
         orders = [(window, self._order(window.views)) for window in windows]
-        progress = Progress(sum(len(names) for _, names in orders), place, print)
+        total = sum(len(names) for _, names in orders)
+        progress = Progress(total, place, print, before=self._count(before), after=self._count(after))
         self._session.watcher.progress = progress
         for window, names in orders:
             for name in names:
@@ -65,6 +72,10 @@ class Materializer:
                     self._attempt(window, name)
                 progress.finish()
                 self._session.report.steps(progress.done, progress.total)
+
+    def _count(self, windows: list[Load]) -> int:
+        """How many loads windows of other chunks are; a rule's have the views of ours."""
+        return sum(len(self._orders.get(window.views, window.views)) for window in windows)
 
     def _order(self, names: tuple[str, ...]) -> list[str]:
         """The views of a window in the order in which they are loaded."""
@@ -180,11 +191,12 @@ def materialize(options: argparse.Namespace, session: Session) -> None:
     session.report.body["chunk"] = wanted[0] if len(wanted) == 1 else None
     session.watcher.guarding = options.older_windows == "guard"
     place = f"chunk {wanted[0] + 1} of {len(chunks)}" if len(wanted) == 1 < len(chunks) else ""
+    before, after = around(chunks, wanted, options.chunks)
     materializer = Materializer(session, options)
 
     def work() -> None:
         session.output.event("plan_started", digest=digest, chunks=wanted, of=len(chunks))
-        materializer.load([window for number in wanted for window in chunks[number]], place)
+        materializer.load([window for number in wanted for window in chunks[number]], place, before, after)
 
     run_through_python(options, session, work)
     materializer.conclude()

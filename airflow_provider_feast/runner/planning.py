@@ -115,6 +115,19 @@ def selected(count: int, chunks: str, index: str) -> list[int]:
     return found
 
 
+def around(chunks: Sequence[Sequence[Load]], mine: list[int], listed: str) -> tuple[list[Load], list[Load]]:
+    """The loads of the chunks that are done already, and of those that are left to pods that come later.
+
+    :param mine: this process's own chunks.
+    :param listed: those that the Job is for, ascending, as text.
+    """
+    wanted = numbers(listed) if listed else range(len(chunks))
+    later = {number for number in wanted if number > mine[-1]}
+    done = set(range(len(chunks))) - later - set(mine)
+    before, after = ([load for number in sorted(part) for load in chunks[number]] for part in (done, later))
+    return before, after
+
+
 def completion_index() -> str:
     """The index of a pod of an Indexed Job, or ""."""
     return os.environ.get("JOB_COMPLETION_INDEX", "")
