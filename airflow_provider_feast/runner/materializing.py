@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import sys
+import time
 from datetime import datetime
 from typing import Any, Iterator
 
@@ -53,17 +54,21 @@ class Materializer:
         self._orders: dict[tuple[str, ...], list[str]] = {}
         self.failed: dict[str, tuple[str, str, str]] = {}
 
-    def load(self, windows: list[Load], place: str, before: list[Load], after: list[Load]) -> None:
+    def load(
+        self, windows: list[Load], place: str, before: list[list[Load]], after: list[list[Load]]
+    ) -> None:
         """Load the windows of one or more chunks, in their order.
 
         :param place: which chunk this is, in words, or "".
-        :param before: what of the plan is loaded already.
-        :param after: what is left to others.
+        :param before: the chunks of the plan that are done already.
+        :param after: those that are left to other processes.
         """
         self._store = open_store(self._options, self._session)
         orders = [(window, self._order(window.views)) for window in windows]
         total = sum(len(names) for _, names in orders)
-        progress = Progress(total, place, print, before=self._count(before), after=self._count(after))
+        starts = (time.monotonic() - self._session.began) * len(after)
+        counts = {"before": self._count(before), "after": self._count(after)}
+        progress = Progress(total, place, print, **counts, starts=starts)
         self._session.watcher.progress = progress
         for window, names in orders:
             for name in names:
@@ -73,8 +78,9 @@ class Materializer:
                 progress.finish()
                 self._session.report.steps(progress.done, progress.total)
 
-    def _count(self, windows: list[Load]) -> int:
-        """How many loads windows of other chunks are; a rule's have the views of ours."""
+    def _count(self, chunks: list[list[Load]]) -> int:
+        """How many loads other chunks are; a rule's have the views of ours."""
+        windows = (window for chunk in chunks for window in chunk)
         return sum(len(self._orders.get(window.views, window.views)) for window in windows)
 
     def _order(self, names: tuple[str, ...]) -> list[str]:

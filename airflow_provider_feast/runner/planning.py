@@ -115,8 +115,10 @@ def selected(count: int, chunks: str, index: str) -> list[int]:
     return found
 
 
-def around(chunks: Sequence[Sequence[Load]], mine: list[int], listed: str) -> tuple[list[Load], list[Load]]:
-    """The loads of the chunks that are done already, and of those that are left to pods that come later.
+def around(
+    chunks: list[list[Load]], mine: list[int], listed: str
+) -> tuple[list[list[Load]], list[list[Load]]]:
+    """The chunks that are done already, and those that are left to pods that come later.
 
     :param mine: this process's own chunks.
     :param listed: those that the Job is for, ascending, as text.
@@ -124,8 +126,7 @@ def around(chunks: Sequence[Sequence[Load]], mine: list[int], listed: str) -> tu
     wanted = numbers(listed) if listed else range(len(chunks))
     later = {number for number in wanted if number > mine[-1]}
     done = set(range(len(chunks))) - later - set(mine)
-    before, after = ([load for number in sorted(part) for load in chunks[number]] for part in (done, later))
-    return before, after
+    return [chunks[number] for number in sorted(done)], [chunks[number] for number in sorted(later)]
 
 
 def completion_index() -> str:

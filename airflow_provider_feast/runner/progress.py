@@ -31,6 +31,7 @@ class Progress:
     :param say: what takes a line.
     :param before: loads of the plan's chunks that are done already.
     :param after: loads of the chunks that are left to other processes.
+    :param starts: seconds that these processes need to start, in all.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class Progress:
         *,
         before: int = 0,
         after: int = 0,
+        starts: float = 0.0,
     ) -> None:
         self.done, self.total = 0, total
         self._place, self._say, self._clock = place, say, clock
-        self._before, self._after = before, after
+        self._before, self._after, self._starts = before, after, starts
         self._begin = self._shown = clock()
         self._what = self._told = ""
         self._rows = 0
@@ -79,7 +81,7 @@ class Progress:
         place = f", {self._place}" if self._place else ""
         took = f"{clock_face(elapsed)} elapsed"
         if self.done and left:
-            took += f", about {clock_face(elapsed / self.done * left)} left"
+            took += f", about {clock_face(elapsed / self.done * left + self._starts)} left"
         return (
             f"[{bar(done, done + left)}] {done:,} of {done + left:,} loads done{place}; "
             f"{self._what}: {told}; {took}"
