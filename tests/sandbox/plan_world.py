@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -72,6 +72,7 @@ class PlanWorld:
         self._rows = rows
         self._pristine = self._apply()
         self.pods: dict[str, dict[str, Any]] = {}
+        self._loads = 0
         self._stop = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
@@ -134,7 +135,9 @@ class PlanWorld:
         return fresh
 
     def reset(self) -> None:
-        """An online store without values, a registry without intervals."""
+        """An online store without values, a registry without intervals, no pods."""
+        self._loads = 0
+        self.pods.clear()
         for file in self.data.iterdir():
             file.unlink()
         for file in self._pristine.iterdir():
@@ -160,6 +163,27 @@ class PlanWorld:
         events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
         return {event["name"]: event for event in events if event.get("kind") == "feature_view"}
 
+    def loads(self) -> int:
+        """How many loads the registry file has noted; while it is written, as many as before."""
+        from google.protobuf.message import DecodeError
+
+        try:
+            self._loads = sum(len(self.intervals(view)) for view in VIEWS)
+        except (DecodeError, ValueError):  # half of it is there
+            return self._loads
+        return self._loads
+
+    def intervals(self, view: str) -> list[tuple[datetime, datetime]]:
+        """What the registry file says was loaded of a view, each load by itself."""
+        from feast.protos.feast.core.Registry_pb2 import Registry
+
+        registry = Registry.FromString((self.data / "registry.db").read_bytes())
+        (found,) = (one for one in registry.feature_views if one.spec.name == view)
+        loads = found.meta.materialization_intervals
+        return [
+            (load.start_time.ToDatetime(tzinfo=UTC), load.end_time.ToDatetime(tzinfo=UTC)) for load in loads
+        ]
+
     # --- the pods -------------------------------------------------------------------------------
 
     def _watch(self) -> None:
@@ -173,10 +197,13 @@ class PlanWorld:
                 if event["type"] != "DELETED" or raw["metadata"]["uid"] not in self.pods:
                     self.pods[raw["metadata"]["uid"]] = raw
 
-    def jobs(self) -> list[dict[str, Any]]:
-        """The Jobs that there are, oldest first."""
-        found = self.api.sanitize_for_serialization(self.batch.list_namespaced_job(self.namespace))["items"]
-        return sorted(found, key=lambda job: str(job["metadata"]["creationTimestamp"]))
+    def jobs(self, task: str) -> list[dict[str, Any]]:
+        """The Jobs of a task that there are, oldest first."""
+        listed = self.batch.list_namespaced_job(
+            self.namespace, label_selector=f"airflow-provider-feast/task={task}"
+        )
+        found = self.api.sanitize_for_serialization(listed)["items"]
+        return sorted(found, key=lambda job: (job["metadata"]["creationTimestamp"], job["metadata"]["name"]))
 
     def running_pods(self) -> list[str]:
         """The names of pods whose container runs."""
@@ -194,6 +221,8 @@ class PlanWorld:
         found = []
         for pod in self.pods.values():
             owner = pod["metadata"]["ownerReferences"][0]["uid"]
+            if owner not in chunks:
+                continue
             index = int(pod["metadata"]["annotations"][INDEX])
             (status,) = pod["status"].get("containerStatuses") or ({"state": {}},)
             ended = status["state"].get("terminated") or {}

@@ -41,7 +41,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlanWorld]:
 def fresh(world: PlanWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task, "DEFER_AFTER_SECONDS", 1.0)
     world.reset()
-    world.pods.clear()
 
 
 def load(name: str, **options: Any) -> FeastMaterializeOperator:
@@ -73,7 +72,7 @@ def test_a_deferred_load_tells_the_progress_of_the_plan_and_what_all_pods_wrote(
 def until_a_chunk_is_done(world: PlanWorld, name: str, **options: Any) -> None:
     """Start a load, and leave it when its first chunk is done: nobody waits for it."""
     deferral(load(name, deferrable=True, **options))
-    wait_for(lambda: world.jobs()[-1]["status"].get("completedIndexes"), "the first chunk")
+    wait_for(lambda: world.jobs(name)[-1]["status"].get("completedIndexes"), "the first chunk")
 
 
 def again(name: str, **options: Any) -> tuple[dict[str, Any], list[str]]:
@@ -103,7 +102,7 @@ def assert_each_chunk_succeeded_once(world: PlanWorld, jobs: list[dict[str, Any]
 def test_a_job_that_is_wanted_otherwise_now_is_stopped_and_what_it_has_done_counts(world: PlanWorld) -> None:
     until_a_chunk_is_done(world, "changed")
     result, lines = again("changed", env={"REGION": "eu"})
-    first, second = world.jobs()
+    first, second = world.jobs("changed")
     assert first["status"]["conditions"][-1]["reason"] == "DeadlineExceeded"
     assert "otherwise" in first["metadata"]["annotations"]["airflow-provider-feast/stopped"]
     assert any("the task wants it otherwise now" in line for line in lines)
@@ -118,7 +117,7 @@ def test_a_job_that_is_wanted_otherwise_now_is_stopped_and_what_it_has_done_coun
 def test_an_execution_timeout_leaves_what_is_done_to_the_next_try(world: PlanWorld) -> None:
     limit = timedelta(seconds=2)
     deferred = deferral(load("late", deferrable=True, execution_timeout=timedelta(seconds=600)))
-    wait_for(lambda: world.jobs()[-1]["status"].get("completedIndexes"), "the first chunk")
+    wait_for(lambda: world.jobs("late")[-1]["status"].get("completedIndexes"), "the first chunk")
     deferred.trigger.options |= {"deadline_at": 1.0, "limit_seconds": limit.total_seconds()}
     event = asyncio.run(first_event(deferred.trigger))
     operator = load("late", execution_timeout=timedelta(seconds=600))
@@ -128,7 +127,7 @@ def test_an_execution_timeout_leaves_what_is_done_to_the_next_try(world: PlanWor
     assert any(line.startswith("Stopping Job") for line in lines)
     assert given["ti"].xcoms["result"]["chunks"]["total"] == 3
     result, lines = again("late", execution_timeout=timedelta(seconds=600))
-    jobs = world.jobs()
+    jobs = world.jobs("late")
     assert [job["spec"]["completions"] for job in jobs] in ([3, 2], [3, 1])
     assert_each_chunk_succeeded_once(world, jobs)
     assert_rows_of_all_chunks(result)
@@ -138,7 +137,11 @@ def test_pods_that_vanish_with_their_node_count_when_they_were_seen_and_are_name
     world: PlanWorld,
 ) -> None:
     until_a_chunk_is_done(world, "vanished")
-    first = next(pod.metadata.name for pod in world.core.list_namespaced_pod(world.namespace).items)
+    first = next(
+        pod.metadata.name
+        for pod in world.core.list_namespaced_pod(world.namespace).items
+        if pod.status.phase == "Succeeded" and "vanished" in pod.metadata.name
+    )
     world.core.delete_namespaced_pod(first, world.namespace)
     operator = load("vanished", deferrable=False)
 
@@ -146,7 +149,7 @@ def test_pods_that_vanish_with_their_node_count_when_they_were_seen_and_are_name
         if "2 of 3 chunks done" in line:
             pods = world.core.list_namespaced_pod(world.namespace).items
             for pod in pods:
-                if pod.status.phase == "Succeeded":
+                if pod.status.phase == "Succeeded" and "vanished" in pod.metadata.name:
                     world.core.delete_namespaced_pod(pod.metadata.name, world.namespace)
 
     with log_lines(lose_the_second) as lines:
