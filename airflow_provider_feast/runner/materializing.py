@@ -67,8 +67,9 @@ class Materializer:
         orders = [(window, self._order(window.views)) for window in windows]
         total = sum(len(names) for _, names in orders)
         starts = (time.monotonic() - self._session.began) * len(after)
-        counts = {"before": self._count(before), "after": self._count(after)}
-        progress = Progress(total, place, print, **counts, starts=starts)
+        progress = Progress(
+            total, place, print, before=self._count(before), after=self._count(after), starts=starts
+        )
         self._session.watcher.progress = progress
         for window, names in orders:
             for name in names:
