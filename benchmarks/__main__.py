@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 
-from benchmarks import api_requests, demo, latency, materialize, parse, sandbox, triggerer_cost
+from benchmarks import api_requests, demo, latency, long_range, materialize, parse, sandbox, triggerer_cost
 from benchmarks.figure import Figure
 
 BENCHMARKS: dict[str, Callable[[], Iterable[Figure]]] = {
@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Figure]]] = {
     "P4": triggerer_cost.measure,
     "P5": materialize.one_window,
     "P6": materialize.thirty_windows,
+    "P7": long_range.measure,
     "P8": materialize.memory,
     "P9": demo.measure,
     "D1": sandbox.start,

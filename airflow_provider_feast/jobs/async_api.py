@@ -182,18 +182,17 @@ class AsyncApi:
 
     async def resume_job(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Let a suspended Job run; ``None`` when it is gone."""
-        patch = {"spec": {"suspend": False}}
-        return await self.ask(
-            "patch",
-            "jobs",
-            namespace,
-            "batch",
-            "patch_namespaced_job",
-            name,
-            namespace,
-            patch,
-            expected=(404,),
-        )
+        return await self.patch_job(namespace, name, {"spec": {"suspend": False}})
+
+    async def patch_job(
+        self, namespace: str, name: str, patch: Mapping[str, Any], expected: tuple[int, ...] = (404,)
+    ) -> dict[str, Any] | None:
+        """Merge a patch into a Job; ``None`` for an expected status.
+
+        :param patch: with ``metadata.uid`` it is refused (409) for a later Job of this name.
+        """
+        call = ("batch", "patch_namespaced_job", name, namespace, patch)
+        return await self.ask("patch", "jobs", namespace, *call, expected=expected)
 
     async def delete_job(self, namespace: str, name: str, uid: str, version: str | None = None) -> bool:
         """Delete this very Job with its pods; whether it was there as named.

@@ -9,22 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from airflow_provider_feast.jobs.pod_view import condition
-from airflow_provider_feast.model.indexes import done_chunks, format_indexes, parse_indexes
+from airflow_provider_feast.jobs.plan_progress import job_chunks, plan_progress
+from airflow_provider_feast.jobs.pod_view import condition, pods_of
+from airflow_provider_feast.model.indexes import format_indexes
 from airflow_provider_feast.model.lock import ALL, LockRequest
-from airflow_provider_feast.model.naming import A_CHUNKS, A_PLAN, L_EPOCH
-from airflow_provider_feast.model.plan import ListedPlan, Plan
+from airflow_provider_feast.model.naming import A_CHUNK_COUNT, A_CHUNKS, A_PLAN, A_TOTALS, L_EPOCH
+from airflow_provider_feast.model.plan import AnyPlan
+from airflow_provider_feast.model.totals import Totals
 
 
 class ChunkedLoad(NamedTuple):
-    """What an Indexed Job loads.
+    """What a Job loads: an Indexed one, unless its plan has one chunk only.
 
     :param plan: all chunks.
     :param chunks: those that this Job is for, ascending; its n-th index loads the n-th of them.
+    :param before: what earlier Jobs of the plan have written.
     """
 
-    plan: Plan | ListedPlan
+    plan: AnyPlan
     chunks: tuple[int, ...]
+    before: Totals = Totals()
 
 
 def job_counts(load: ChunkedLoad | None, backoff_limit: int) -> dict[str, Any]:
@@ -33,7 +37,7 @@ def job_counts(load: ChunkedLoad | None, backoff_limit: int) -> dict[str, Any]:
     With ``backoffLimitPerIndex``, ``backoffLimit`` stays unset: any value would fail the Job at that many failed pods.
     ``maxFailedIndexes: 0`` ends the Job at the first chunk that cannot be loaded: the later ones would go on without it.
     """
-    if load is None:
+    if load is None or load.plan.chunk_count == 1:
         return {"parallelism": 1, "completions": 1, "backoffLimit": backoff_limit}
     return {
         "parallelism": 1,
@@ -56,7 +60,11 @@ def load_arguments(load: ChunkedLoad, older_windows: str, lock: LockRequest | No
 
 def load_annotations(load: ChunkedLoad | None) -> dict[str, str]:
     """What a later Job of the same plan has to know."""
-    return {} if load is None else {A_PLAN: load.plan.digest, A_CHUNKS: format_indexes(load.chunks)}
+    if load is None:
+        return {}
+    count = load.plan.chunk_count
+    found = {A_PLAN: load.plan.digest, A_CHUNKS: format_indexes(load.chunks), A_CHUNK_COUNT: str(count)}
+    return {**found, A_TOTALS: load.before.to_json()} if load.before.chunks else found
 
 
 def latest_of_plan(jobs: Iterable[dict[str, Any]], epoch: str, digest: str) -> dict[str, Any] | None:
@@ -80,16 +88,17 @@ def latest_of_plan(jobs: Iterable[dict[str, Any]], epoch: str, digest: str) -> d
     )
 
 
-def chunks_left(latest: dict[str, Any] | None, count: int) -> tuple[int, ...]:
-    """The chunks that the next Job is for.
+def what_is_left(plan: AnyPlan, latest: dict[str, Any] | None, pods: Iterable[dict[str, Any]]) -> ChunkedLoad:
+    """What the next Job of a plan is for.
 
     :param latest: the newest Job of the plan; one that has not failed is for all of its own, which makes it the same Job.
-    :param count: chunks of the plan.
+    :param pods: its pods.
     """
-    if latest is None:
-        return tuple(range(count))
-    mine = sorted(parse_indexes(latest["metadata"]["annotations"].get(A_CHUNKS)))
-    if not condition(latest, "Failed"):
-        return tuple(mine)
-    done = done_chunks(mine, (latest.get("status") or {}).get("completedIndexes"))
-    return tuple(chunk for chunk in mine if chunk not in done)
+    everything = tuple(range(plan.chunk_count))
+    progress = plan_progress(latest, pods_of(latest, pods)) if latest is not None else None
+    if latest is None or progress is None:
+        return ChunkedLoad(plan, everything)
+    mine = tuple(job_chunks(latest))
+    if condition(latest, "Failed"):
+        mine = tuple(chunk for chunk in mine if chunk not in progress.done)
+    return ChunkedLoad(plan, mine, progress.totals)

@@ -7,11 +7,14 @@ from typing import Any
 
 from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs.manifest import CONTAINER
+from airflow_provider_feast.jobs.stopping import is_record, stop_and_wait
 from airflow_provider_feast.jobs.submit import ended
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import FeastError, FeastTransientError
+from airflow_provider_feast.model.indexes import format_indexes
 from airflow_provider_feast.model.outcome import JobState, Outcome
 from airflow_provider_feast.model.settings import FeastSettings
+from airflow_provider_feast.model.totals import Totals
 from airflow_provider_feast.model.windows import Window
 
 XCOM_SCHEMA = 1
@@ -67,11 +70,15 @@ class Conclusion:
         raise outcome.problem.error(where)
 
     def _delete(self, job: dict[str, Any]) -> None:
-        self._log.info("Deleting Job %s, which would never finish as it is.", self._name)
         try:
-            self._hook.delete_and_wait(job)
+            if is_record(job):
+                self._log.info("Stopping Job %s; what it has done counts for the next one.", self._name)
+                stop_and_wait(self._hook.cluster, job, "it would never finish as it is")
+            else:
+                self._log.info("Deleting Job %s, which would never finish as it is.", self._name)
+                self._hook.delete_and_wait(job)
         except FeastError as error:
-            self._log.error("Job %s could not be deleted: %s", self._name, error)
+            self._log.error("Job %s could not be ended: %s", self._name, error)
 
     def _keep(self, job: dict[str, Any], seconds: int) -> None:
         """Keep a finished Job this long, unless pod_options or job_overrides said how long."""
@@ -105,9 +112,25 @@ class Conclusion:
             "commit": told.commit if told else "",
             "security_profile": settings.security_profile,
             "kubernetes_api_access": settings.kubernetes_api_access,
-            "views": {view: totals._asdict() for view, totals in told.views.items()} if told else {},
-            "views_omitted": told.views_omitted if told else 0,
+            **self._views(outcome),
         }
+
+    def _views(self, outcome: Outcome) -> dict[str, Any]:
+        """What was written; for a plan of chunks by all of its pods, the one that failed included."""
+        told, progress = outcome.result, outcome.progress
+        if progress is None:
+            totals, chunks = Totals().with_part(told) if told else Totals(), None
+        else:
+            failed = told if outcome.state is JobState.FAILED else None
+            part = failed if failed and failed.chunk not in progress.done else None
+            totals = progress.totals.with_part(part) if part else progress.totals
+            unknown = format_indexes(progress.unknown)
+            chunks = {"total": progress.chunks, "done": len(progress.done), "unknown": unknown}
+            if unknown:
+                what = "Chunks %s of the plan are done, but their pods were gone before what they wrote was read: "
+                self._log.warning(what + "the result's views are without them.", unknown)
+        views = {view: count._asdict() for view, count in totals.views.items()}
+        return {"views": views, "views_omitted": totals.views_omitted, "chunks": chunks}
 
     def _image(self) -> str:
         """What the Job's main container runs; a FeatureStore may have named it."""

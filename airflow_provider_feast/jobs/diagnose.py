@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from airflow_provider_feast.jobs.ending import pod_problem
+from airflow_provider_feast.jobs.plan_progress import plan_progress
 from airflow_provider_feast.jobs.pod_view import PodView, at, condition, mapping, pods_of, text, whole
 from airflow_provider_feast.jobs.refusals import creation_problem
 from airflow_provider_feast.jobs.remedies import remedy
-from airflow_provider_feast.jobs.results import progress, result_of, result_of_all
+from airflow_provider_feast.jobs.results import progress, result_of
 from airflow_provider_feast.jobs.startup import pod_start_problem
 from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
 
@@ -42,10 +43,11 @@ def diagnose(
     views = pods_of(job, pods)
     outcome = _ended(job, views, events)
     if outcome is not None:
+        outcome = outcome._replace(progress=plan_progress(job, views))
         sure = deleted or condition(job, "Failed") or condition(job, "Complete")
         return outcome if sure else outcome._replace(state=JobState.RUNNING)
     if deleted:
-        return _lost(job, views)
+        return _lost(job, views)._replace(progress=plan_progress(job, views))
     suspended = at(job, "spec", "suspend")
     if suspended is True or (suspended is None and condition(job, "Suspended")):
         return Outcome(JobState.SUSPENDED)
@@ -73,7 +75,7 @@ def _succeeded(pods: list[PodView]) -> Outcome:
     if not done:
         return Outcome(JobState.SUCCEEDED)
     last = max(done, key=lambda pod: (pod.finished_at, pod.name))
-    return Outcome(JobState.SUCCEEDED, None, result_of_all(done), last.name)
+    return Outcome(JobState.SUCCEEDED, None, result_of(last), last.name)
 
 
 def _failed(

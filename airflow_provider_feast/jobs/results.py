@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from airflow_provider_feast.jobs.feast_texts import shorten
 from airflow_provider_feast.jobs.pod_view import PodView, text
-from airflow_provider_feast.model.result import CommandResult, summed
+from airflow_provider_feast.model.result import CommandResult
 
 
 def result_of(pod: PodView) -> CommandResult | None:
     """What the runner left in the main container's termination message."""
     main = pod.main
     return CommandResult.parse(text(main.ended.get("message"))) if main else None
-
-
-def result_of_all(done: list[PodView]) -> CommandResult | None:
-    """What the pods of a Job that succeeded did: of an Indexed Job the totals of all, one pod for each index.
-
-    :param done: the pods that succeeded.
-    """
-    ordered = sorted(done, key=lambda pod: (pod.finished_at, pod.name))
-    latest = {pod.index: pod for pod in ordered}
-    if len(latest) == 1:
-        return result_of(ordered[-1])
-    pods = sorted(latest.items(), key=lambda item: int(item[0] or 0))
-    return summed([result for _, pod in pods if (result := result_of(pod)) is not None])
 
 
 def progress(result: CommandResult | None) -> str:

@@ -10,16 +10,18 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs.builder import build_final_job
-from airflow_provider_feast.jobs.chunks import ChunkedLoad, chunks_left, latest_of_plan
+from airflow_provider_feast.jobs.chunks import ChunkedLoad
 from airflow_provider_feast.jobs.conclusion import Conclusion
 from airflow_provider_feast.jobs.configured import configured_project
 from airflow_provider_feast.jobs.inspection import Subject, inspect
 from airflow_provider_feast.jobs.killing import Killing, task_state
 from airflow_provider_feast.jobs.logs import say_to
 from airflow_provider_feast.jobs.manifest import JobPlan, left_undone
+from airflow_provider_feast.jobs.plan_jobs import PlanJobs
 from airflow_provider_feast.jobs.pod_logs import Positions
 from airflow_provider_feast.jobs.preflight import look_first
 from airflow_provider_feast.jobs.sources import say_warnings
+from airflow_provider_feast.jobs.stopping import is_record, stop_and_wait
 from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended, runner_config_map_name
 from airflow_provider_feast.jobs.watch import WatchOptions, execution_timeout_reached
 from airflow_provider_feast.model import naming
@@ -32,7 +34,7 @@ from airflow_provider_feast.model.errors import (
     raise_told,
 )
 from airflow_provider_feast.model.lock import LockRequest, lock_of
-from airflow_provider_feast.model.outcome import JobState, Outcome
+from airflow_provider_feast.model.outcome import Outcome
 from airflow_provider_feast.model.preflight import Report
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.windows import Window
@@ -75,8 +77,7 @@ class TaskRun:
         self._job: dict[str, Any] | None = None
         self._command: FeastCommand | None = None
         self._window: Window | None = None
-        self._load: ChunkedLoad | None = None
-        self._waiting = self._leaving = self._killed = False
+        self._waiting = self._leaving = self._killed = self._warned = False
 
     @property
     def settings(self) -> FeastSettings:
@@ -96,10 +97,11 @@ class TaskRun:
         try:
             self._hook.check_settings()
             self._command, self._window = self._operator.feast_command(self._context)
-            self._load, latest = self._what_is_left()
-            if latest is not None and self._load is not None and not self._load.chunks:
-                return self._nothing_left(latest)
-            submission = create_or_adopt(self._hook.cluster, self._wanted(), say=self._log.info)
+            jobs = self._plan_jobs()
+            load = jobs.left(self._wanted) if jobs else None
+            if jobs and load and not load.chunks:
+                return self._nothing_left(jobs)
+            submission = create_or_adopt(self._hook.cluster, self._wanted(load), say=self._log.info)
             self._job = submission.job
             if self._killed:  # while the Job was being made
                 self._hook.delete(self._job)
@@ -119,7 +121,7 @@ class TaskRun:
 
         def build() -> dict[str, Any]:
             self._command, self._window = self._operator.feast_command(self._context)
-            wanted = self._wanted()
+            wanted = self._wanted(None)
             return wanted.build(wanted.name_of(0))
 
         return inspect(Subject(self._hook, build, feature_store))
@@ -225,10 +227,13 @@ class TaskRun:
         return [job for job in ours if not ended(job)]
 
     def _timed_out(self) -> Exception:
-        """What a task raises that ran into its execution_timeout; its Job is gone by then."""
+        """What a task raises that ran into its execution_timeout; its Job is ended by then."""
         seconds = self._operator.execution_timeout.total_seconds()
         for job in self._own_jobs():
-            self._hook.delete_and_wait(job)
+            if is_record(job):
+                stop_and_wait(self._hook.cluster, job, "the task's execution_timeout")
+            else:
+                self._hook.delete_and_wait(job)
         where = (
             f"Job {self._job['metadata']['name']} in namespace {self._hook.namespace}" if self._job else ""
         )
@@ -254,34 +259,30 @@ class TaskRun:
     def _lock(self) -> LockRequest | None:
         return lock_of(self.settings, self._hook.namespace, self._command or FeastCommand("apply"))
 
-    def _what_is_left(self) -> tuple[ChunkedLoad | None, dict[str, Any] | None]:
-        """The chunks that this task's Job is for, if it loads by chunks, and the Job that did some of them before."""
-        plan = self._operator.load_plan(self._window, self.settings.command_mode) if self._window else None
+    def _plan_jobs(self) -> PlanJobs | None:
+        """The Jobs of this task's plan, if the runner loads by one."""
+        plan = self._operator.load_plan(self._window, self.settings.command_mode, self._context)
         if plan is None:
-            return None, None
-        jobs = self._hook.cluster.list_jobs(f"{naming.L_KEY}={self._key().digest}")
-        latest = latest_of_plan(jobs, self._epoch(), plan.digest)
-        load = ChunkedLoad(plan, chunks_left(latest, plan.chunk_count))
-        done = plan.chunk_count - len(load.chunks)
-        already = f"; {done} are done already" if done else ""
-        self._log.info("The window is loaded in %s chunks%s.", plan.chunk_count, already)
-        return load, latest
+            return None
+        return PlanJobs(self._hook.cluster, plan, self._key(), self._epoch(), self._log.info)
 
-    def _nothing_left(self, latest: dict[str, Any]) -> dict[str, Any]:
+    def _nothing_left(self, jobs: PlanJobs) -> dict[str, Any]:
         """A Job may fail (at its deadline) when all of its chunks are done."""
-        self._job = latest
+        self._job = jobs.latest
         self._log.info("Nothing is left to load.")
         self._announce()
-        return self._conclude(Outcome(JobState.SUCCEEDED))
+        return self._conclude(jobs.outcome)
 
-    def _wanted(self) -> Wanted:
+    def _wanted(self, load: ChunkedLoad | None) -> Wanted:
         key, epoch, command = self._key(), self._epoch(), self._command
         if command is None:  # pragma: no cover (execute sets it)
             raise FeastDagError("no command")
         resolved = self._hook.resolved
         settings = resolved.settings._replace(deadline_seconds=self.settings.deadline_seconds)
         older, deletions = self._operator.online_policy, self._operator.deletions_allowed
-        say_warnings([*resolved.warnings, *left_undone(command, settings, older, deletions)], self._log)
+        if not self._warned:
+            say_warnings([*resolved.warnings, *left_undone(command, settings, older, deletions)], self._log)
+            self._warned = True
 
         def build(name: str) -> dict[str, Any]:
             plan = JobPlan(
@@ -298,7 +299,7 @@ class TaskRun:
                 window=str(self._window or ""),
                 lock=self._lock(),
                 older_windows=older,
-                load=self._load,
+                load=load,
                 allow_deletions=deletions,
             )
             return build_final_job(plan, self._hook.kubernetes, self._context)

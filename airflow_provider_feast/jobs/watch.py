@@ -16,8 +16,10 @@ from airflow_provider_feast.jobs.async_api import NO_ANSWER, read_body
 from airflow_provider_feast.jobs.diagnose import diagnose
 from airflow_provider_feast.jobs.lock import RegistryLock
 from airflow_provider_feast.jobs.logs import Say
+from airflow_provider_feast.jobs.plan_notes import PlanNotes
 from airflow_provider_feast.jobs.pod_logs import PodLogs, Positions
 from airflow_provider_feast.jobs.pod_view import PodView
+from airflow_provider_feast.jobs.stopping import is_record, stop_patch
 from airflow_provider_feast.jobs.stream import JOBS, PODS, ObjectStream, Streams
 from airflow_provider_feast.jobs.submit import ended
 from airflow_provider_feast.model.lock import Holder, LockRequest
@@ -62,7 +64,7 @@ def execution_timeout_reached(seconds: float) -> Problem:
     """The problem of a task that ran into its own limit."""
     return Problem(
         "deadline_exceeded",
-        f"The task's execution_timeout of {seconds:g} s was reached; its Job was deleted.",
+        f"The task's execution_timeout of {seconds:g} s was reached; its Job was ended.",
         "Raise execution_timeout= on the task, or do less in one run.",
     )
 
@@ -100,6 +102,7 @@ class JobWatch:
         self._events: list[dict[str, Any]] = []
         self._logs = PodLogs(self._api, target.namespace, say, positions)
         self._said: set[str] = set()
+        self._notes = PlanNotes(self._api, say)
 
     async def outcome(self, timeout: float | None = None) -> Outcome | None:
         """Start the Job if nobody has, and wait for its end.
@@ -127,8 +130,12 @@ class JobWatch:
         return self._logs.trail.sure
 
     async def _stop(self) -> Outcome:
-        """Delete the Job at Airflow's own limit."""
-        await self._api.delete_job(*self._target)
+        """End the Job at Airflow's own limit; one with a record of chunks is kept."""
+        if is_record(self._job):
+            patch = stop_patch(self._job, "the task's execution_timeout")
+            await self._api.patch_job(*self._target[:2], patch, expected=(404, 409))
+        else:
+            await self._api.delete_job(*self._target)
         return Outcome(JobState.FAILED, execution_timeout_reached(self._options.limit_seconds))
 
     async def _wait(self) -> Outcome:
@@ -136,6 +143,7 @@ class JobWatch:
             await self._start()
             verdict = await self._follow()
             await self._logs.read_to_end(self._known_pods())
+            await self._notes.take(self._job, self._known_pods())
             if self._lock is not None and ended(self._job):
                 await self._lock.release()
             return verdict
@@ -192,6 +200,7 @@ class JobWatch:
         while True:
             self._wake.clear()
             verdict = await self._verdict()
+            await self._notes.take(self._job, self._known_pods())
             if verdict.state is not JobState.STARTING:
                 starting_since = loop.time()
             final = verdict if verdict.final else self._stuck(verdict, loop.time() - starting_since)

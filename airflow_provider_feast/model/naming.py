@@ -37,6 +37,9 @@ A_SECURITY = f"{PREFIX}/security-profile"
 A_LOCK = f"{PREFIX}/lock"
 A_PLAN = f"{PREFIX}/plan-digest"
 A_CHUNKS = f"{PREFIX}/chunks"
+A_CHUNK_COUNT = f"{PREFIX}/chunk-count"
+A_STOPPED = f"{PREFIX}/stopped"
+A_TOTALS = f"{PREFIX}/totals"
 A_LOCK_VIEWS = f"{PREFIX}/lock-views"
 
 

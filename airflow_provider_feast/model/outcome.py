@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_feast.model.errors import ERRORS, FeastError
 from airflow_provider_feast.model.result import CommandResult
+from airflow_provider_feast.model.totals import PlanProgress
 
 
 class JobState(StrEnum):
@@ -52,14 +53,16 @@ class Outcome(NamedTuple):
 
     :param state: where the Job is.
     :param problem: why it failed, or what is in its way; ``None`` when all is well.
-    :param result: what the runner said in the termination message, if it said anything.
+    :param result: what the runner said in the termination message of that pod, if it said anything.
     :param pod: the name of the pod that the verdict rests on, or "".
+    :param progress: of a final verdict on a Job with chunks: how far its plan is.
     """
 
     state: JobState
     problem: Problem | None = None
     result: CommandResult | None = None
     pod: str = ""
+    progress: PlanProgress | None = None
 
     @property
     def final(self) -> bool:
@@ -80,6 +83,7 @@ class Outcome(NamedTuple):
             "problem": self.problem._asdict() if self.problem else None,
             "result": self.result.to_dict() if self.result else None,
             "pod": self.pod,
+            "progress": self.progress.to_dict() if self.progress else None,
         }
 
     @classmethod
@@ -88,10 +92,11 @@ class Outcome(NamedTuple):
 
         :raises KeyError, ValueError, TypeError: when ``value`` is not such an object.
         """
-        problem, result = value.get("problem"), value.get("result")
+        problem, result, progress = value.get("problem"), value.get("result"), value.get("progress")
         return cls(
             state=JobState(value["state"]),
             problem=Problem(**problem) if problem else None,
             result=CommandResult.from_dict(result) if result else None,
             pod=value.get("pod", ""),
+            progress=PlanProgress.from_dict(progress) if progress else None,
         )

@@ -153,6 +153,39 @@ class ListedPlan(NamedTuple):
         return text
 
 
+class IncrementalPlan(NamedTuple):
+    """From each view's last end up to one moment: one chunk, whose windows only the registry knows.
+
+    :param end: aware, UTC, excluded.
+    :param views: feature views in any order; none means all that the registry has.
+    """
+
+    end: datetime
+    views: tuple[str, ...] = ()
+
+    @property
+    def chunk_count(self) -> int:
+        """One."""
+        return 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the runner reads."""
+        body = {"v": PLAN_SCHEMA, "until": self.end.isoformat(), "views": sorted(self.views)}
+        return {**body, "digest": digest_of(body)}
+
+    @property
+    def digest(self) -> str:
+        """What tells one plan from another."""
+        return str(self.to_dict()["digest"])
+
+    def to_json(self) -> str:
+        """:meth:`to_dict` as text."""
+        return _compact(self.to_dict())
+
+
+AnyPlan = Plan | ListedPlan | IncrementalPlan
+
+
 def _load(load: Load) -> dict[str, Any]:
     start, end = (moment.isoformat() for moment in load.window)
     return {"start": start, "end": end, "views": sorted(load.views)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 RESULT_SCHEMA = 1
@@ -89,24 +88,3 @@ class CommandResult(NamedTuple):
             return cls.from_dict(value) if isinstance(value, dict) and "v" in value else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
-
-
-def summed(results: Sequence[CommandResult]) -> CommandResult | None:
-    """What the pods of one Job did together: the last one's account with the totals of all.
-
-    :param results: one for each chunk, in their order.
-    """
-    if not results:
-        return None
-    views: dict[str, ViewTotals] = {}
-    for result in results:
-        for name, more in result.views.items():
-            have = views.get(name, ViewTotals(0, 0.0, 0))
-            rows = None if have.rows is None or more.rows is None else have.rows + more.rows
-            views[name] = ViewTotals(rows, round(have.seconds + more.seconds, 3), have.windows + more.windows)
-    return results[-1]._replace(
-        started=results[0].started,
-        views=views,
-        views_omitted=max(result.views_omitted for result in results),
-        steps=(sum(result.steps[0] for result in results), sum(result.steps[1] for result in results)),
-    )

@@ -18,7 +18,7 @@ from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.literals import literal
 from airflow_provider_feast.model.merge import check_overrides
 from airflow_provider_feast.model.naming import OUR_LABELS
-from airflow_provider_feast.model.plan import Plan
+from airflow_provider_feast.model.plan import AnyPlan
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.windows import Window, parse_duration
 from airflow_provider_feast.operators.retries import default_retry_policy, retry_arguments
@@ -195,8 +195,8 @@ class FeastCommandOperator(BaseOperator):
         """Whether ``apply`` may delete what the definitions lack."""
         return False
 
-    def load_plan(self, window: Window, command_mode: str) -> Plan | None:
-        """The plan of a materialization that is loaded by chunks, or ``None``: one pod runs the command."""
+    def load_plan(self, window: Window | None, command_mode: str, context: Context) -> AnyPlan | None:
+        """What the runner loads by a plan, or ``None``: the pod runs Feast's own command."""
         return None
 
     def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:

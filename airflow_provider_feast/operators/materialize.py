@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_feast.model.command import FeastCommand, check_feature_views, check_version
 from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.literals import literal
-from airflow_provider_feast.model.plan import Plan, choose_plan
+from airflow_provider_feast.model.plan import AnyPlan, IncrementalPlan, choose_plan
 from airflow_provider_feast.model.windows import Window, parse_duration, parse_instant, resolve_window
 from airflow_provider_feast.operators.command import FeastCommandOperator, refuse_command
 from airflow_provider_feast.operators.run_times import run_times
@@ -105,8 +105,9 @@ class FeastMaterializeOperator(_MaterializingOperator):
         any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast. For a window that
         ends before what is loaded already: ``refuse`` fails, ``skip`` leaves it out, and ``extend`` loads up to the
         newest end, which also loads what lies between.
-    :param chunk: what one pod loads of the window (timedelta, seconds, or text such as ``7d``). A window of more than
-        seven days is cut into at most fifty chunks by itself; a retry goes on with the first chunk that is not done.
+    :param chunk: what one pod loads of the window (timedelta, seconds, or text such as ``7d``). A window of up to seven
+        days is one chunk, a longer one is cut into at most fifty by itself; a retry goes on with the first chunk that is
+        not done.
     :param step: how much of the event time is loaded at once within a chunk, by default a day.
     """
 
@@ -169,8 +170,8 @@ class FeastMaterializeOperator(_MaterializingOperator):
             window.feast_start, window.feast_end, feature_views=views, version=self.version
         ), window
 
-    def load_plan(self, window: Window, command_mode: str) -> Plan | None:
-        """The plan, where the window is long, or chunks or a policy ask for one.
+    def load_plan(self, window: Window | None, command_mode: str, context: Context) -> AnyPlan | None:
+        """The plan of the window; plain Feast, and versions of views, are loaded by Feast's own command.
 
         :raises FeastDagError: when what is asked for needs a plan, and a version or plain Feast cannot have one.
         """
@@ -178,17 +179,15 @@ class FeastMaterializeOperator(_MaterializingOperator):
             parse_duration(value, name) if value not in (None, "") else None
             for name, value in (("chunk", self.chunk), ("step", self.step))
         )
-        asked = chunk is not None or step is not None or self.older_windows not in OLDER_WINDOWS
-        if self.version or command_mode == "cli":
-            if asked:
+        if window is None or self.version or command_mode == "cli":
+            if chunk is not None or step is not None or self.older_windows not in OLDER_WINDOWS:
                 raise FeastDagError(
                     "chunk, step, and older_windows other than 'guard' and 'overwrite' need the runner, and load no "
                     "version of a view",
                     remedy="leave out version=, and command_mode='cli'",
                 )
             return None
-        plan = choose_plan(window, window=step, chunk=chunk, views=check_feature_views(self.feature_views))
-        return plan if asked or plan.chunk_count > 1 else None
+        return choose_plan(window, window=step, chunk=chunk, views=check_feature_views(self.feature_views))
 
 
 class FeastMaterializeIncrementalOperator(_MaterializingOperator):
@@ -203,14 +202,27 @@ class FeastMaterializeIncrementalOperator(_MaterializingOperator):
         any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast.
     """
 
-    def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
-        """``materialize-incremental`` up to this run's end."""
+    def last_end(self, context: Any) -> datetime:
+        """Up to when this run loads, excluded.
+
+        :raises FeastDagError: when nothing says.
+        """
         times = run_times(context)
         end = self.end or times.interval_end or times.partition_end or times.run_time
         if end in (None, ""):
             raise FeastDagError("this run has no time that could be the end", remedy="give end=")
-        last = parse_instant(end, "end")
+        return parse_instant(end, "end")
+
+    def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
+        """``materialize-incremental`` up to this run's end."""
+        last = self.last_end(context)
         views = check_feature_views(self.feature_views)
         return FeastCommand.materialize_incremental(
             Window(last, last).feast_end, feature_views=views, version=self.version
         ), None
+
+    def load_plan(self, window: Window | None, command_mode: str, context: Context) -> AnyPlan | None:
+        """One chunk up to the end; plain Feast, and versions of views, are loaded by Feast's own command."""
+        if self.version or command_mode == "cli":
+            return None
+        return IncrementalPlan(self.last_end(context), tuple(check_feature_views(self.feature_views)))

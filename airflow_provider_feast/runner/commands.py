@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import time
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
@@ -170,6 +171,7 @@ class Session:
 
     def __init__(self, output: Output, report: Report, stopper: Stopper) -> None:
         self.output, self.report, self.stopper = output, report, stopper
+        self.began = time.monotonic()
         self.watcher = Watcher(output, report, stopper)
 
 

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import sys
+import time
 from datetime import datetime
 from typing import Any, Iterator
 
@@ -15,6 +16,7 @@ from airflow_provider_feast.runner.guarding import TICK, newest_end, older
 from airflow_provider_feast.runner.inspecting import listed_objects
 from airflow_provider_feast.runner.planning import (
     Load,
+    around,
     completion_index,
     in_order,
     read_plan,
@@ -52,11 +54,22 @@ class Materializer:
         self._orders: dict[tuple[str, ...], list[str]] = {}
         self.failed: dict[str, tuple[str, str, str]] = {}
 
-    def load(self, windows: list[Load], place: str) -> None:
-        """Load the windows of one or more chunks, in their order."""
+    def load(
+        self, windows: list[Load], place: str, before: list[list[Load]], after: list[list[Load]]
+    ) -> None:
+        """Load the windows of one or more chunks, in their order.
+
+        :param place: which chunk this is, in words, or "".
+        :param before: the chunks of the plan that are done already.
+        :param after: those that are left to other processes.
+        """
         self._store = open_store(self._options, self._session)
         orders = [(window, self._order(window.views)) for window in windows]
-        progress = Progress(sum(len(names) for _, names in orders), place, print)
+        total = sum(len(names) for _, names in orders)
+        starts = (time.monotonic() - self._session.began) * len(after)
+        progress = Progress(
+            total, place, print, before=self._count(before), after=self._count(after), starts=starts
+        )
         self._session.watcher.progress = progress
         for window, names in orders:
             for name in names:
@@ -65,6 +78,11 @@ class Materializer:
                     self._attempt(window, name)
                 progress.finish()
                 self._session.report.steps(progress.done, progress.total)
+
+    def _count(self, chunks: list[list[Load]]) -> int:
+        """How many loads other chunks are; a rule's have the views of ours."""
+        windows = (window for chunk in chunks for window in chunk)
+        return sum(len(self._orders.get(window.views, window.views)) for window in windows)
 
     def _order(self, names: tuple[str, ...]) -> list[str]:
         """The views of a window in the order in which they are loaded."""
@@ -112,6 +130,9 @@ class Materializer:
 
     def _load(self, window: Load, name: str) -> None:
         start, last = window.start, window.last
+        if start is None:
+            self._load_what_is_new(name, last)
+            return
         policy = self._options.older_windows
         newest = self._newest_end(name) if policy != "overwrite" else None
         if newest is not None and newest - last > TICK:
@@ -130,6 +151,15 @@ class Materializer:
                 last = newest
         with quiet():
             self._store.materialize(start_date=start, end_date=last, feature_views=[name])
+
+    def _load_what_is_new(self, name: str, last: datetime) -> None:
+        newest = self._newest_end(name)
+        if newest is not None and newest >= last:  # Feast would note an interval that runs backwards
+            self._session.output.event("view_skipped", view=name, end=last + TICK, newest=newest)
+            print(f"{name}: nothing is new, for it is loaded up to {newest.isoformat()} already")
+            return
+        with quiet():
+            self._store.materialize_incremental(end_date=last, feature_views=[name])
 
     def _newest_end(self, name: str) -> datetime | None:
         return newest_end(self._store._get_feature_views_to_materialize([name])[0])
@@ -168,11 +198,12 @@ def materialize(options: argparse.Namespace, session: Session) -> None:
     session.report.body["chunk"] = wanted[0] if len(wanted) == 1 else None
     session.watcher.guarding = options.older_windows == "guard"
     place = f"chunk {wanted[0] + 1} of {len(chunks)}" if len(wanted) == 1 < len(chunks) else ""
+    before, after = around(chunks, wanted, options.chunks)
     materializer = Materializer(session, options)
 
     def work() -> None:
         session.output.event("plan_started", digest=digest, chunks=wanted, of=len(chunks))
-        materializer.load([window for number in wanted for window in chunks[number]], place)
+        materializer.load([window for number in wanted for window in chunks[number]], place, before, after)
 
     run_through_python(options, session, work)
     materializer.conclude()

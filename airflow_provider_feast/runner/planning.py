@@ -12,9 +12,9 @@ from airflow_provider_feast.runner.guarding import TICK
 
 
 class Load(NamedTuple):
-    """One window to load; half-open. No views means all of the registry."""
+    """One window to load; half-open. No views means all of the registry, no start each view's last end."""
 
-    start: datetime
+    start: datetime | None
     end: datetime
     views: tuple[str, ...]
 
@@ -24,7 +24,7 @@ class Load(NamedTuple):
         return self.end - TICK
 
     def __str__(self) -> str:
-        return f"[{brief(self.start)}, {brief(self.end)})"
+        return f"[{brief(self.start)}, {brief(self.end)})" if self.start else f"up to {brief(self.end)}"
 
 
 def brief(moment: datetime) -> str:
@@ -51,10 +51,16 @@ def read_plan(text: str) -> tuple[str, list[list[Load]]]:
             with open(text[1:], encoding="utf-8") as file:
                 text = file.read()
         plan = json.loads(text)
-        return str(plan.get("digest", "")), listed(plan) if "chunks" in plan else written_out(plan)
+        return str(plan.get("digest", "")), chunks_of(plan)
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"{type(error).__name__}: {error}"
         raise Failure(USAGE, "usage_error", f"the plan cannot be read: {what}") from error
+
+
+def chunks_of(plan: dict[str, Any]) -> list[list[Load]]:
+    if "until" in plan:
+        return [[Load(None, instant(plan["until"]), tuple(plan["views"]))]]
+    return listed(plan) if "chunks" in plan else written_out(plan)
 
 
 def listed(plan: dict[str, Any]) -> list[list[Load]]:
@@ -75,8 +81,9 @@ def written_out(rule: dict[str, Any]) -> list[list[Load]]:
 
 
 def load(window: dict[str, Any]) -> Load:
-    found = Load(instant(window["start"]), instant(window["end"]), tuple(window.get("views") or ()))
-    if found.start >= found.end:
+    start, end = instant(window["start"]), instant(window["end"])
+    found = Load(start, end, tuple(window.get("views") or ()))
+    if start >= end:
         raise ValueError(f"the window {found} is empty")
     return found
 
@@ -106,6 +113,20 @@ def selected(count: int, chunks: str, index: str) -> list[int]:
     if any(number >= count for number in found):
         raise Failure(USAGE, "usage_error", f"the plan has {count} chunks, but {chunks} are asked for")
     return found
+
+
+def around(
+    chunks: list[list[Load]], mine: list[int], listed: str
+) -> tuple[list[list[Load]], list[list[Load]]]:
+    """The chunks that are done already, and those that are left to pods that come later.
+
+    :param mine: this process's own chunks.
+    :param listed: those that the Job is for, ascending, as text.
+    """
+    wanted = numbers(listed) if listed else range(len(chunks))
+    later = {number for number in wanted if number > mine[-1]}
+    done = set(range(len(chunks))) - later - set(mine)
+    return [chunks[number] for number in sorted(done)], [chunks[number] for number in sorted(later)]
 
 
 def completion_index() -> str:

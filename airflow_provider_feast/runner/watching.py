@@ -147,9 +147,13 @@ class Watcher:
         self._report.add(view, rows, seconds)
         counts = {"rows": rows, "older": older} if self.guarding else {"rows": rows}
         self._output.event("view_finished", view=view, **counts, seconds=seconds, **window)
-        said = "an unknown number of rows (not written by this process)" if rows is None else f"{rows} rows"
-        left = f" ({older} older than what is online were left out)" if older else ""
-        print(f"{view}: {said} in {seconds:.1f} s{left}")
+        said = "an unknown number of rows (not written by this process)" if rows is None else f"{rows:,} rows"
+        left = f" ({older:,} older than what is online were left out)" if older else ""
+        told = f"{said} in {seconds:.1f} s{left}"
+        if self.progress is not None:
+            self.progress.loaded(told)
+        else:
+            print(f"{view}: {told}")
 
     def _write(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """A batch on its way to the online store; without what is older than what is there, if asked for."""

@@ -144,7 +144,8 @@ def test_views_are_loaded_by_name_but_after_what_they_are_derived_from(repo: Rep
     assert [view for view, _ in starts(repo)] == ["numbers", "a_derived", "extra"] * 2
     said = repo.log.read_text()
     assert "Materializing" not in said
-    assert "numbers: 2 rows in" in said
+    assert "] 1 of 6 loads done; numbers [2026-03-01, 2026-03-02): 2 rows in 0." in said
+    assert "[####################] 6 of 6 loads done, chunk" not in said
 
 
 def drop_table(repo: Repo, view: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from airflow_provider_feast.jobs.diagnose import diagnose
 from airflow_provider_feast.model.outcome import JobState, Problem
+from airflow_provider_feast.model.result import CommandResult, ViewTotals
 
 T0, T1, T2, T3 = (f"2026-01-01T00:0{minute}:00Z" for minute in range(4))
 IMAGE = "registry.example/feast:1"
@@ -88,3 +90,16 @@ def creation(message: str) -> Problem:
     assert outcome.state == JobState.STARTING
     assert outcome.problem is not None
     return outcome.problem
+
+
+def told(rows: int | None, **more: Any) -> str:
+    views = {"numbers": ViewTotals(rows, 1.5, 1)}
+    return json.dumps(CommandResult("succeeded", views=views, steps=(1, 1), **more).to_dict())
+
+
+def index_pod(index: int, message: str, minute: int, code: int = 0) -> dict[str, Any]:
+    phase = "Failed" if code else "Succeeded"
+    finished = ended(code, message, "Error" if code else "Completed", f"2026-01-01T00:{minute:02d}:00Z")
+    annotations = {"batch.kubernetes.io/job-completion-index": str(index)}
+    status = {"name": "feast", "state": finished}
+    return pod(f"load-{index}-{minute}", phase, status, metadata={"annotations": annotations})

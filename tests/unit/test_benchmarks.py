@@ -24,7 +24,7 @@ def test_a_peer_that_needs_nothing_has_a_ratio_too(ours: float, ratio: str) -> N
 
 
 def test_a_benchmark_is_found_by_the_id_of_its_figures() -> None:
-    assert set(BENCHMARKS) >= {"P1", "P2", "P3", "P4", "P5", "P6", "P8", "P9"}
+    assert set(BENCHMARKS) >= {"P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9"}
 
 
 def test_the_cost_of_live_logs_is_that_of_the_default() -> None:

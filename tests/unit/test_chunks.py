@@ -7,22 +7,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from job_objects import ended, job, pod
+from job_objects import index_pod, told
 
 from airflow_provider_feast.jobs.chunks import (
     ChunkedLoad,
-    chunks_left,
     job_counts,
     latest_of_plan,
     load_annotations,
     load_arguments,
+    what_is_left,
 )
-from airflow_provider_feast.jobs.diagnose import diagnose
 from airflow_provider_feast.model.lock import LockRequest
-from airflow_provider_feast.model.naming import L_EPOCH
-from airflow_provider_feast.model.outcome import JobState
-from airflow_provider_feast.model.plan import choose_plan
-from airflow_provider_feast.model.result import CommandResult, ViewTotals, summed
+from airflow_provider_feast.model.naming import A_CHUNK_COUNT, A_CHUNKS, A_TOTALS, L_EPOCH
+from airflow_provider_feast.model.plan import IncrementalPlan, choose_plan
+from airflow_provider_feast.model.result import ViewTotals
+from airflow_provider_feast.model.totals import Totals
 from airflow_provider_feast.model.windows import Window
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,6 +38,7 @@ def a_job(
             "labels": {L_EPOCH: more.get("epoch", "0")},
             "annotations": load_annotations(ChunkedLoad(more.get("plan", PLAN), chunks)),
         },
+        "spec": {"completionMode": "Indexed"},
         "status": {
             "completedIndexes": completed,
             "conditions": [{"type": state, "status": "True"}] if state else [],
@@ -57,7 +57,10 @@ def test_a_job_that_loads_by_chunks_fails_at_the_first_chunk_that_cannot_be_load
         "backoffLimitPerIndex": 4,
         "maxFailedIndexes": 0,
     }
-    assert job_counts(None, 4) == {"parallelism": 1, "completions": 1, "backoffLimit": 4}
+    plain = {"parallelism": 1, "completions": 1, "backoffLimit": 4}
+    assert job_counts(None, 4) == plain
+    assert job_counts(ChunkedLoad(IncrementalPlan(START), (0,)), 4) == plain, "one chunk needs no indexes"
+    assert job_counts(ChunkedLoad(PLAN, (7,)), 4)["completionMode"] == "Indexed"
 
 
 @pytest.mark.parametrize(
@@ -75,18 +78,47 @@ def test_views_are_freed_as_far_as_the_lock_goes(lock: LockRequest | None, heal:
     assert given == {"--chunks": "0-2,5", "--older-windows": "skip", "--heal": heal}
 
 
+def left(latest: dict[str, Any] | None, *pods: dict[str, Any]) -> tuple[int, ...]:
+    return what_is_left(PLAN, latest, pods).chunks
+
+
 def test_a_first_job_is_for_all_chunks_and_a_retry_for_those_that_are_left() -> None:
-    assert chunks_left(None, 8) == EVERYTHING
+    assert left(None) == EVERYTHING
     first = a_job("a", EVERYTHING, "Failed", "0-2,4")
-    assert chunks_left(first, 8) == (3, 5, 6, 7)
+    assert left(first) == (3, 5, 6, 7)
     second = a_job("b", (3, 5, 6, 7), "Failed", "0")
-    assert chunks_left(second, 8) == (5, 6, 7)
-    assert chunks_left(a_job("c", (5, 6, 7), "Failed", "0-2"), 8) == ()
+    assert left(second) == (5, 6, 7)
+    assert left(a_job("c", (5, 6, 7), "Failed", "0-2")) == ()
+
+
+def test_a_pod_that_succeeded_counts_before_the_job_has_taken_note() -> None:
+    first = a_job("a", EVERYTHING, "Failed", "0-2")
+    assert left(first, index_pod(3, told(1), 3), index_pod(4, told(1), 4, code=1)) == (4, 5, 6, 7)
 
 
 @pytest.mark.parametrize("state", ["", "Suspended", "FailureTarget", "Complete"])
 def test_a_job_that_has_not_failed_is_the_same_job_whatever_it_has_done(state: str) -> None:
-    assert chunks_left(a_job("b", (3, 5), state, "0"), 8) == (3, 5)
+    assert left(a_job("b", (3, 5), state, "0")) == (3, 5)
+
+
+def test_a_job_whose_chunks_nobody_can_read_is_followed_by_one_for_all() -> None:
+    odd = a_job("b", (3, 5), "Failed", "0")
+    odd["metadata"]["annotations"][A_CHUNKS] = "3,five"
+    assert left(odd) == EVERYTHING
+
+
+def test_the_next_job_carries_what_its_forerunners_wrote() -> None:
+    first = a_job("a", EVERYTHING, "Failed", "0-1")
+    load = what_is_left(PLAN, first, [index_pod(0, told(3), 0), index_pod(1, told(4), 1)])
+    annotations = load_annotations(load)
+    assert (annotations[A_CHUNKS], annotations[A_CHUNK_COUNT]) == ("2-7", "8")
+    assert Totals.parse(annotations[A_TOTALS]) == Totals(
+        frozenset({0, 1}), {"numbers": ViewTotals(7, 3.0, 2)}
+    )
+    second = a_job("b", load.chunks, "Failed", "0")
+    second["metadata"]["annotations"] = annotations
+    assert what_is_left(PLAN, second, [index_pod(0, told(5), 2)]).before.views["numbers"].rows == 12
+    assert A_TOTALS not in load_annotations(ChunkedLoad(PLAN, EVERYTHING))
 
 
 def test_only_the_newest_job_of_the_same_plan_and_epoch_counts() -> None:
@@ -101,35 +133,3 @@ def test_only_the_newest_job_of_the_same_plan_and_epoch_counts() -> None:
     jobs = [new, old, cleared, other, leaving, plain]
     assert latest_of_plan(jobs, "0", PLAN.digest) is new
     assert latest_of_plan([plain], "0", PLAN.digest) is None
-
-
-def told(rows: int | None, **more: Any) -> str:
-    views = {"numbers": ViewTotals(rows, 1.5, 1)}
-    return json.dumps(CommandResult("succeeded", views=views, steps=(1, 1), **more).to_dict())
-
-
-def index_pod(index: int, message: str, minute: int, code: int = 0) -> dict[str, Any]:
-    phase = "Failed" if code else "Succeeded"
-    finished = ended(code, message, "Error" if code else "Completed", f"2026-01-01T00:{minute:02d}:00Z")
-    annotations = {"batch.kubernetes.io/job-completion-index": str(index)}
-    status = {"name": "feast", "state": finished}
-    return pod(f"load-{index}-{minute}", phase, status, metadata={"annotations": annotations})
-
-
-def test_the_result_of_an_indexed_job_is_the_sum_of_its_chunks_each_counted_once() -> None:
-    complete = job(("Complete", "True", ""), spec={"completions": 11, "completionMode": "Indexed"})
-    pods = [index_pod(index, told(index, started=f"t{index:02d}"), 10 + index) for index in range(11)]
-    pods.append(index_pod(4, told(1000), 5, code=1))
-    outcome = diagnose(complete, pods, [])
-    assert outcome.state is JobState.SUCCEEDED
-    assert outcome.result is not None
-    assert outcome.result.views == {"numbers": ViewTotals(55, 16.5, 11)}
-    assert (outcome.result.steps, outcome.result.started) == ((11, 11), "t00")
-
-
-def test_an_unknown_number_of_rows_makes_the_sum_unknown() -> None:
-    results = [CommandResult.parse(told(rows)) for rows in (1, None, 2)]
-    total = summed([result for result in results if result is not None])
-    assert total is not None
-    assert total.views["numbers"] == ViewTotals(None, 4.5, 3)
-    assert summed([]) is None

@@ -22,9 +22,11 @@ from airflow_provider_feast.jobs.definitions import COPY_EXITS
 from airflow_provider_feast.jobs.manifest import JobPlan, build_job, escape, left_undone
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
-from airflow_provider_feast.model.plan import choose_plan
+from airflow_provider_feast.model.plan import IncrementalPlan, choose_plan
+from airflow_provider_feast.model.result import ViewTotals
 from airflow_provider_feast.model.security import PROFILES, loosened
 from airflow_provider_feast.model.settings import FeastSettings
+from airflow_provider_feast.model.totals import Totals
 from airflow_provider_feast.model.windows import Window
 from airflow_provider_feast.runner import basics
 from airflow_provider_feast.sandbox.admission.podsecurity import violations
@@ -48,8 +50,18 @@ VARIANTS: dict[str, JobPlan] = {
                 Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)), views=["numbers"]
             ),
             (0, 1, 2, 5, 8),
+            Totals(frozenset({3, 4, 6, 7}), {"numbers": ViewTotals(400, 12.5, 28)}),
         ),
         older_windows="guard",
+    ),
+    "materialize-day": make_plan()._replace(
+        load=ChunkedLoad(
+            choose_plan(Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC))), (0,)
+        ),
+        older_windows="guard",
+    ),
+    "materialize-new": make_plan(FeastCommand.materialize_incremental("2026-01-01T00:00:00"))._replace(
+        load=ChunkedLoad(IncrementalPlan(datetime(2026, 1, 1, tzinfo=UTC)), (0,)), older_windows="guard"
     ),
     "cli": make_plan(command_mode="cli"),
     "cli-apply": make_plan(APPLY, command_mode="cli", definitions_config_map="feast-definitions"),

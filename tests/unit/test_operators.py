@@ -586,15 +586,15 @@ def test_online_values_are_guarded_and_deletions_refused_unless_the_author_says_
     assert (careful.deletions_allowed, bold.deletions_allowed) == (False, True)
 
 
-def test_a_long_window_is_loaded_by_chunks_and_a_short_one_by_one_command() -> None:
+def test_every_window_has_a_plan_and_a_long_one_more_chunks_than_one() -> None:
     def plan_of(days: int, **options: Any) -> Any:
         window = Window(
             datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=days)
         )
         mode = options.pop("command_mode", "runner")
-        return FeastMaterializeOperator(task_id="t", **options).load_plan(window, mode)
+        return FeastMaterializeOperator(task_id="t", **options).load_plan(window, mode, {})
 
-    assert plan_of(7) is None
+    assert (plan_of(7).chunk_count, plan_of(7).window_count, plan_of(8).chunk_count) == (1, 7, 2)
     assert plan_of(30, feature_views=["b", "a"]).chunk_count == 5
     assert plan_of(2, chunk="1d").chunk_count == 2
     assert plan_of(2, step="6h").window_count == 8
@@ -603,7 +603,16 @@ def test_a_long_window_is_loaded_by_chunks_and_a_short_one_by_one_command() -> N
     assert plan_of(30, feature_views=["a"], version="v2") is None
     with pytest.raises(FeastDagError, match="need the runner"):
         plan_of(30, command_mode="cli", chunk="1d")
-    assert FeastMaterializeIncrementalOperator(task_id="t").load_plan(None, "runner") is None
+
+
+def test_what_is_new_is_one_chunk_and_plain_feast_and_versions_have_no_plan() -> None:
+    end = datetime(2026, 1, 2, tzinfo=UTC)
+    operator = FeastMaterializeIncrementalOperator(task_id="t", end=end, feature_views=["b", "a"])
+    plan = operator.load_plan(None, "runner", {})
+    assert (plan.chunk_count, plan.to_dict()["until"], plan.views) == (1, end.isoformat(), ("b", "a"))
+    assert operator.load_plan(None, "cli", {}) is None
+    versioned = FeastMaterializeIncrementalOperator(task_id="t", end=end, feature_views=["a"], version="v2")
+    assert versioned.load_plan(None, "runner", {}) is None
 
 
 @pytest.mark.parametrize("name", ["chunk", "step"])

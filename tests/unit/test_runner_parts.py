@@ -15,7 +15,7 @@ from airflow_provider_feast.runner.basics import Failure
 from airflow_provider_feast.runner.guarding import newer_rows
 from airflow_provider_feast.runner.inspecting import merged
 from airflow_provider_feast.runner.output import Mask
-from airflow_provider_feast.runner.planning import in_order
+from airflow_provider_feast.runner.planning import Load, around, in_order
 from airflow_provider_feast.runner.progress import Progress
 from airflow_provider_feast.runner.report import Report
 
@@ -121,22 +121,32 @@ def test_redis_compares_by_itself_unless_it_is_told_not_to() -> None:
     assert newer_rows(store, careless, VIEW, [row("a", 0)]) == []
 
 
-def test_progress_is_one_line_every_few_seconds_with_what_is_left() -> None:
+def test_progress_is_a_line_after_each_load_and_every_few_seconds_of_a_long_one() -> None:
     now, said = [0.0], []
-    progress = Progress(6, "chunk 2 of 3", said.append, lambda: now[0])
-    for step in range(6):
+    progress = Progress(3, "chunk 2 of 3", said.append, lambda: now[0], before=4, after=5, starts=6.0)
+    for step, batches in enumerate((5, 40, 5)):
         progress.start("numbers", f"[day {step})")
-        for _ in range(10):
+        for _ in range(batches):
             now[0] += 0.2
             progress.wrote(10_000)
+        if step < 2:
+            progress.loaded(f"{batches * 10_000:,} rows in {batches / 5:.1f} s")
         progress.finish()
-    place, half, most = "chunk 2 of 3", "[######--------------]", "[################----]"
+    place = "loads done, chunk 2 of 3; numbers"
     assert said == [
-        f"{half} {place}, 2/6 loads done; numbers [day 2): 50,000 rows; 0:05 elapsed, about 0:10 left",
-        f"{most} {place}, 5/6 loads done; numbers [day 5): 10,000 rows; 0:10 elapsed, about 0:02 left",
-    ]
+        f"[########------------] 5 of 12 {place} [day 0): 50,000 rows in 1.0 s; 0:01 elapsed, about 0:13 left",
+        f"[########------------] 5 of 12 {place} [day 1): 250,000 rows so far; 0:06 elapsed, about 0:48 left",
+        f"[##########----------] 6 of 12 {place} [day 1): 400,000 rows in 8.0 s; 0:09 elapsed, about 0:33 left",
+    ], "a load that failed or was left out is told of elsewhere"
     now[0] = 3725
-    assert progress.line().endswith("1:02:05 elapsed, about 0:00 left")
+    assert Progress(1, "", said.append, lambda: now[0]).line("1 row").endswith("1 row; 0:00 elapsed")
+
+
+def test_what_is_done_and_what_is_left_to_others_is_known_of_a_plan() -> None:
+    chunks = [[Load(None, datetime(2026, 1, day, tzinfo=UTC), ())] for day in (1, 2, 3, 4, 5)]
+    before, after = around(chunks, [2], "2,4")
+    assert (before, after) == ([chunks[0], chunks[1], chunks[3]], [chunks[4]])
+    assert around(chunks, [0, 1, 2, 3, 4], "") == ([], [])
 
 
 def view(name: str, *sources: str) -> SimpleNamespace:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowTaskTimeout, TaskDeferred
+from job_objects import index_pod, told
 from job_plans import IMAGE
 
 from airflow_provider_feast.hooks.feast import FeastHook
@@ -143,7 +144,10 @@ def make_run(
     """A run whose XComs are collected."""
     monkeypatch.setattr(task, "FeastHook", lambda conn_id, **overrides: hook)
     pushed: dict[str, Any] = {}
-    ti = SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value}))
+    names = {"dag_id": "features", "task_id": "load", "run_id": "r", "map_index": -1}
+    ti = SimpleNamespace(
+        xcom_push=lambda key, value: pushed.update({key: value}), **names, try_number=1, max_tries=0
+    )
     context = {"ti": ti, "data_interval_start": D1, "data_interval_end": D2}
     return TaskRun(operator or FeastMaterializeOperator(task_id="load"), context), pushed
 
@@ -175,6 +179,7 @@ def test_a_succeeded_job_gives_one_small_result(monkeypatch: pytest.MonkeyPatch)
         "kubernetes_api_access": False,
         "views": {"driver_stats": {"rows": 7, "seconds": 1.5, "windows": 1}},
         "views_omitted": 0,
+        "chunks": None,
     }
 
 
@@ -269,7 +274,7 @@ def test_a_deferred_task_outlasts_the_deadline_that_its_job_really_has(
 ) -> None:
     job = a_job(activeDeadlineSeconds=deadline)
     monkeypatch.setattr(task, "create_or_adopt", lambda *_, **__: SimpleNamespace(job=job))
-    monkeypatch.setattr(TaskRun, "_wanted", lambda self: None)
+    monkeypatch.setattr(TaskRun, "_wanted", lambda self, load: None)
     run, pushed = make_run(monkeypatch, Hook(), FeastMaterializeOperator(task_id="load", deferrable=True))
     with pytest.raises(TaskDeferred) as deferred:
         run.execute()
@@ -370,7 +375,7 @@ def executing(
 ) -> TaskRun:
     """A run that has its Job and meets something while it waits for it."""
     monkeypatch.setattr(task, "create_or_adopt", lambda *_, **__: SimpleNamespace(job=RUNNING))
-    monkeypatch.setattr(TaskRun, "_wanted", lambda self: None)
+    monkeypatch.setattr(TaskRun, "_wanted", lambda self, load: None)
     run, _ = make_run(monkeypatch, hook, operator)
     monkeypatch.setattr(hook, "watch", lambda *_: during(run))
     return run
@@ -395,7 +400,7 @@ def test_execution_timeout_deletes_the_job_and_says_whose_limit_it_was(
 
     hook = Hook(RUNNING)
     operator = FeastMaterializeOperator(task_id="load", execution_timeout=timedelta(seconds=90))
-    with pytest.raises(DeadlineExceededError, match=r"execution_timeout of 90 s .* its Job was deleted"):
+    with pytest.raises(DeadlineExceededError, match=r"execution_timeout of 90 s .* its Job was ended"):
         executing(monkeypatch, hook, strike, operator).execute()
     assert hook.deleted == ["uid-1"]
 
@@ -499,7 +504,7 @@ def test_a_plan_of_which_nothing_is_left_is_a_success_without_another_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     operator = FeastMaterializeOperator(task_id="load", chunk="12h", retries=0)
-    plan = operator.load_plan(Window(D1, D2), "runner")
+    plan = operator.load_plan(Window(D1, D2), "runner", {})
     assert plan is not None
     failed = a_job("Failed")
     failed["metadata"] |= {
@@ -509,13 +514,16 @@ def test_a_plan_of_which_nothing_is_left_is_a_success_without_another_job(
             "airflow-provider-feast/chunks": "0,1",
         },
     }
+    failed["spec"]["completionMode"] = "Indexed"
     failed["status"]["completedIndexes"] = "0,1"
     hook = Hook(failed)
     monkeypatch.setattr(hook.cluster, "list_jobs", lambda selector: [failed], raising=False)
+    pod = index_pod(1, told(5), 1)
+    pod["metadata"]["ownerReferences"] = [{"uid": "uid-1"}]
+    monkeypatch.setattr(hook.cluster, "list_pods", lambda uid: [pod], raising=False)
     run, pushed = make_run(monkeypatch, hook, operator)
-    run._ti.__dict__.update(
-        dag_id="features", task_id="load", run_id="r", map_index=-1, try_number=2, max_tries=0
-    )
     result = run.execute()
     assert (result["outcome"], result["job"], pushed["job_name"]) == ("succeeded", "feast-load", "feast-load")
+    assert result["chunks"] == {"total": 2, "done": 2, "unknown": "0"}
+    assert result["views"] == {"numbers": {"rows": 5, "seconds": 1.5, "windows": 1}}
     assert hook.deleted == []
