@@ -17,8 +17,9 @@ from airflow_provider_feast.jobs.diagnose import diagnose
 from airflow_provider_feast.jobs.lock import RegistryLock
 from airflow_provider_feast.jobs.logs import Say
 from airflow_provider_feast.jobs.plan_notes import PlanNotes
+from airflow_provider_feast.jobs.plan_progress import plan_progress
 from airflow_provider_feast.jobs.pod_logs import PodLogs, Positions
-from airflow_provider_feast.jobs.pod_view import PodView
+from airflow_provider_feast.jobs.pod_view import PodView, pods_of
 from airflow_provider_feast.jobs.stopping import is_record, stop_patch
 from airflow_provider_feast.jobs.stream import JOBS, PODS, ObjectStream, Streams
 from airflow_provider_feast.jobs.submit import ended
@@ -131,12 +132,16 @@ class JobWatch:
 
     async def _stop(self) -> Outcome:
         """End the Job at Airflow's own limit; one with a record of chunks is kept."""
-        if is_record(self._job):
-            patch = stop_patch(self._job, "the task's execution_timeout")
-            await self._api.patch_job(*self._target[:2], patch, expected=(404, 409))
-        else:
+        namespace, name, uid = self._target
+        outcome = Outcome(JobState.FAILED, execution_timeout_reached(self._options.limit_seconds))
+        job = await self._api.read_job(namespace, name)
+        if job is None or job["metadata"]["uid"] != uid or not is_record(job):
             await self._api.delete_job(*self._target)
-        return Outcome(JobState.FAILED, execution_timeout_reached(self._options.limit_seconds))
+            return outcome
+        pods = pods_of(job, await self._api.list_pods(namespace, uid))
+        patch = stop_patch(job, "the task's execution_timeout")
+        await self._api.patch_job(namespace, name, patch, expected=(404, 409))
+        return outcome._replace(progress=plan_progress(job, pods))
 
     async def _wait(self) -> Outcome:
         async with self._subscribed():
@@ -269,7 +274,9 @@ class JobWatch:
         cause = problem.cause
         if problem.can_mend:
             cause += f" (waited {seconds:.0f} s, the start-up timeout)"
-        return Outcome(JobState.FAILED, problem._replace(cause=cause), verdict.result, verdict.pod)
+        stuck, pods = problem._replace(cause=cause), pods_of(self._job, self._known_pods())
+        progress = plan_progress(self._job, pods)
+        return Outcome(JobState.FAILED, stuck, verdict.result, verdict.pod, progress)
 
     async def _read_events(self) -> None:
         """List the Events about the Job and its pods; where the server does not answer, the next time will do."""

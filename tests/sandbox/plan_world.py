@@ -210,6 +210,21 @@ class PlanWorld:
         pods = self.core.list_namespaced_pod(self.namespace).items
         return [pod.metadata.name for pod in pods if pod.status.phase == "Running"]
 
+    def rows(self, task: str) -> dict[str, int]:
+        """The rows of each view that the task's pods which succeeded say they wrote."""
+        owners = {job["metadata"]["uid"] for job in self.jobs(task)}
+        found = dict.fromkeys(VIEWS, 0)
+        for pod in self.pods.values():
+            if (
+                pod["metadata"]["ownerReferences"][0]["uid"] in owners
+                and pod["status"]["phase"] == "Succeeded"
+            ):
+                (status,) = pod["status"]["containerStatuses"]
+                told = json.loads(status["state"]["terminated"]["message"])
+                for view in VIEWS:
+                    found[view] += told["views"][view]["rows"]
+        return found
+
     def tries(self, jobs: list[dict[str, Any]]) -> list[Try]:
         """All pods that ever ran, in order; which chunk each was for is known from its Job."""
         chunks = {

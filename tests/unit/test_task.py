@@ -33,6 +33,7 @@ from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
 from airflow_provider_feast.model.result import CommandResult, ViewTotals
 from airflow_provider_feast.model.settings import read_settings
 from airflow_provider_feast.model.sources import ConfigMapConfiguration, InlineConfiguration
+from airflow_provider_feast.model.totals import PlanProgress, Totals
 from airflow_provider_feast.model.windows import Window
 from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastMaterializeOperator
 from airflow_provider_feast.triggers.feast import FeastJobTrigger, outcome_event
@@ -527,3 +528,48 @@ def test_a_plan_of_which_nothing_is_left_is_a_success_without_another_job(
     assert result["chunks"] == {"total": 2, "done": 2, "unknown": "0"}
     assert result["views"] == {"numbers": {"rows": 5, "seconds": 1.5, "windows": 1}}
     assert hook.deleted == []
+
+
+def running_chunks(*completed: str) -> dict[str, Any]:
+    """A Job with two chunks that goes on."""
+    job = a_job("Suspended", completionMode="Indexed", suspend=False)
+    job["metadata"]["annotations"] = {
+        "airflow-provider-feast/plan-digest": "d",
+        "airflow-provider-feast/chunks": "0,1",
+        "airflow-provider-feast/chunk-count": "2",
+    }
+    job["status"] |= {"completedIndexes": ",".join(completed)}
+    return job
+
+
+def test_a_job_with_chunks_that_would_never_finish_is_stopped_and_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook = Hook(running_chunks("0"))
+
+    def fail_it(name: str, patch: Any) -> None:
+        hook.cluster.patched.append(patch)
+        assert hook.cluster.job is not None
+        hook.cluster.job["status"]["conditions"] = [{"type": "Failed", "status": "True"}]
+
+    monkeypatch.setattr(hook.cluster, "patch_job", fail_it)
+    run, pushed = make_run(monkeypatch, hook)
+    totals = Totals(frozenset({0}), {"numbers": ViewTotals(5, 1.0, 2)})
+    part = CommandResult("running", views={"numbers": ViewTotals(3, 0.5, 1)}, chunk=1)
+    stuck = KILLED._replace(result=part, progress=PlanProgress(2, frozenset({0}), totals))
+    with pytest.raises(OutOfMemoryError):
+        run.resume(event(stuck))
+    assert [patch["spec"] for patch in hook.cluster.patched] == [{"activeDeadlineSeconds": 1}]
+    assert hook.deleted == []
+    assert pushed["result"]["views"] == {"numbers": {"rows": 8, "seconds": 1.5, "windows": 3}}
+    assert pushed["result"]["chunks"] == {"total": 2, "done": 1, "unknown": ""}
+
+
+def test_an_earlier_failure_of_a_chunk_that_is_done_counts_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, pushed = make_run(monkeypatch, Hook(a_job("Failed")))
+    totals = Totals(frozenset({0}), {"numbers": ViewTotals(5, 1.0, 2)})
+    part = CommandResult("failed", views={"numbers": ViewTotals(3, 0.5, 1)}, chunk=0)
+    late = KILLED._replace(result=part, progress=PlanProgress(2, frozenset({0}), totals))
+    with pytest.raises(OutOfMemoryError):
+        run.resume(event(late))
+    assert pushed["result"]["views"]["numbers"]["rows"] == 5
