@@ -13,7 +13,7 @@ from airflow_provider_feast.jobs.pod_view import condition
 from airflow_provider_feast.model.indexes import done_chunks, format_indexes, parse_indexes
 from airflow_provider_feast.model.lock import ALL, LockRequest
 from airflow_provider_feast.model.naming import A_CHUNKS, A_PLAN, L_EPOCH
-from airflow_provider_feast.model.plan import ListedPlan, Plan
+from airflow_provider_feast.model.plan import Plan
 
 
 class ChunkedLoad(NamedTuple):
@@ -23,7 +23,7 @@ class ChunkedLoad(NamedTuple):
     :param chunks: those that this Job is for, ascending; its n-th index loads the n-th of them.
     """
 
-    plan: Plan | ListedPlan
+    plan: Plan
     chunks: tuple[int, ...]
 
 

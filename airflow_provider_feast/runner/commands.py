@@ -16,6 +16,7 @@ from typing import Any, Callable
 from airflow_provider_feast.runner.basics import CONFIGURATION, MATERIALIZE, Failure, Interrupted
 from airflow_provider_feast.runner.configuration import check_variables, read_configuration
 from airflow_provider_feast.runner.deletions import guard_deletions
+from airflow_provider_feast.runner.gaps import Incremental
 from airflow_provider_feast.runner.output import Output
 from airflow_provider_feast.runner.patching import parse_yaml, patched, write_private
 from airflow_provider_feast.runner.reasons import classify, described
@@ -210,6 +211,8 @@ def run_command(options: argparse.Namespace, session: Session) -> None:
     if subcommand != "version":
         watcher.install(options.allow_empty or subcommand not in MATERIALIZE)
         watcher.guarding = options.older_windows == "guard"
+        if options.gaps != "ignore":
+            watcher.around = Incremental(options.gaps, session.output, session.report, watcher.is_local)
         guard_deletions(session.output, options.allow_deletions or subcommand != "apply")
 
     def feast() -> Any:
@@ -230,4 +233,5 @@ def run_through_python(options: argparse.Namespace, session: Session, work: Call
     prepare_repo(options.repo, options.command, options.checkout)
     import_feast(options.slow_start)
     session.watcher.install(getattr(options, "allow_empty", True))
+    session.watcher.reading = options.command == "inspect" or getattr(options, "dry_run", False)
     translated(work, options.repo, session.output)

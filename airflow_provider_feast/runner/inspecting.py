@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import time
 from datetime import datetime, timedelta
 from inspect import signature
-from typing import Any, Iterable
+from typing import Any
 
 from airflow_provider_feast.runner.commands import Session, open_store, run_through_python
-from airflow_provider_feast.runner.guarding import TICK, aware
+from airflow_provider_feast.runner.guarding import aware
+from airflow_provider_feast.runner.intervals import merged
 from airflow_provider_feast.runner.planning import sources_of
-from airflow_provider_feast.runner.reasons import described
+from airflow_provider_feast.runner.reasons import chain, described
 
 KINDS = {
     "entity": "list_entities",
@@ -21,6 +23,9 @@ KINDS = {
     "feature_service": "list_feature_services",
 }
 
+READ_PAUSES = (0.1, 0.3, 1.0, 3.0)
+"""Seconds between readings of a registry that is being written."""
+
 HIDDEN = ("__dummy",)
 """What Feast itself puts into every registry."""
 
@@ -30,19 +35,6 @@ def listed_objects(store: Any, listing: str) -> list[Any]:
     call = getattr(store.registry, listing)
     options = {"skip_udf": True} if "skip_udf" in signature(call).parameters else {}
     return list(call(store.project, **options))
-
-
-def merged(intervals: Iterable[tuple[datetime, datetime]]) -> list[list[datetime]]:
-    """Intervals of which none touch: Feast appends each load, repetitions too. Gaps of up to 1 µs are none."""
-    found: list[list[datetime]] = []
-    for start, end in sorted((aware(start), aware(end)) for start, end in intervals):
-        if start > end:
-            continue  # materialize-incremental with an END before the last one stores it reversed
-        if found and start - found[-1][1] <= TICK:
-            found[-1][1] = max(found[-1][1], end)
-        else:
-            found.append([start, end])
-    return found
 
 
 def summary(kind: str, thing: Any) -> dict[str, Any]:
@@ -88,20 +80,51 @@ def inspect_registry(options: argparse.Namespace, session: Session) -> None:
 
 
 def tell(options: argparse.Namespace, session: Session) -> None:
-    store = open_store(options, session)
-    wanted, count, errors = set(options.view), 0, 0
+    objects, errors = whole_registry(options, session)
+    for kind, message in errors:
+        session.output.event("registry_error", kind=kind, message=message)
+    wanted = set(options.view)
+    told = [thing for thing in objects if not wanted or thing["name"] in wanted]
+    for thing in told:
+        session.output.event("registry_object", **thing)
+    session.output.event("registry_finished", objects=len(told), errors=len(errors))
+
+
+def whole_registry(
+    options: argparse.Namespace, session: Session
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """What the registry holds, and which kinds of objects could not be read.
+
+    A registry file is not replaced but written over, so who reads it meanwhile finds half of it: then it is read again.
+    """
+    for pause in (*READ_PAUSES, None):
+        try:
+            objects, errors = read_registry(open_store(options, session), bool(options.view))
+        except Exception as error:
+            if pause is None or not half_written(error):
+                raise
+        else:
+            if pause is None or not any("DecodeError" in message for _, message in errors):
+                return objects, errors
+        time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
+def half_written(error: BaseException) -> bool:
+    return any(type(step).__name__ == "DecodeError" for step in chain(error))
+
+
+def read_registry(store: Any, views_only: bool) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    objects, errors = [], []
     for kind, listing in KINDS.items():
-        if wanted and not kind.endswith("feature_view"):
+        if views_only and not kind.endswith("feature_view"):
             continue
         try:
             found = listed_objects(store, listing)
             things = [summary(kind, thing) for thing in found if thing.name not in HIDDEN]
         except Exception as error:  # noqa: BLE001  (told as an event; the other kinds are still of use)
-            errors += 1
-            session.output.event("registry_error", kind=kind, message=described(error))
+            errors.append((kind, described(error)))
             continue
-        for thing in sorted(things, key=lambda thing: str(thing["name"])):
-            if not wanted or thing["name"] in wanted:
-                count += 1
-                session.output.event("registry_object", project=store.project, **thing)
-    session.output.event("registry_finished", project=store.project, objects=count, errors=errors)
+        ordered = sorted(things, key=lambda thing: str(thing["name"]))
+        objects += [{"project": store.project, **thing} for thing in ordered]
+    return objects, errors

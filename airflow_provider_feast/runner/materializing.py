@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import sys
 from datetime import datetime
-from typing import Any, Iterator
+from typing import Any
 
 from airflow_provider_feast.runner.basics import REFUSED, Failure
 from airflow_provider_feast.runner.commands import Session, open_store, print_traceback, run_through_python
 from airflow_provider_feast.runner.guarding import TICK, newest_end, older
 from airflow_provider_feast.runner.inspecting import listed_objects
+from airflow_provider_feast.runner.output import quiet
 from airflow_provider_feast.runner.planning import (
     Load,
     completion_index,
@@ -26,21 +25,6 @@ from airflow_provider_feast.runner.watching import nothing
 
 VIEW_KINDS = ("list_feature_views", "list_stream_feature_views")
 POLICIES = ("guard", "extend", "refuse", "skip", "overwrite")
-
-
-class Quiet(io.TextIOBase):
-    """Standard output without what Feast says before each window; the result and the progress say it better."""
-
-    def __init__(self, out: Any) -> None:
-        self._out, self._line = out, ""
-
-    def write(self, text: str) -> int:
-        *lines, self._line = (self._line + text).split("\n")
-        for line in lines:
-            plain = line.strip()
-            if plain and "Materializing " not in plain and not plain.endswith("\x1b[0m:"):
-                self._out.write(f"{line}\n")
-        return len(text)
 
 
 class Materializer:
@@ -153,12 +137,6 @@ def stuck(store: Any) -> list[str]:
     return [
         view.name for view in views if getattr(getattr(view, "state", None), "name", "") == "MATERIALIZING"
     ]
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    with contextlib.redirect_stdout(Quiet(sys.stdout)):
-        yield
 
 
 def materialize(options: argparse.Namespace, session: Session) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Sequence
 
 from airflow_provider_feast.runner.basics import USAGE, Failure
 from airflow_provider_feast.runner.guarding import TICK
+from airflow_provider_feast.runner.intervals import span_text
 
 
 class Load(NamedTuple):
@@ -24,13 +25,7 @@ class Load(NamedTuple):
         return self.end - TICK
 
     def __str__(self) -> str:
-        return f"[{brief(self.start)}, {brief(self.end)})"
-
-
-def brief(moment: datetime) -> str:
-    """A time without what is zero."""
-    text = moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat()
-    return text[:10] if text.endswith("T00:00:00") else text
+        return span_text((self.start, self.end))
 
 
 def instant(text: str) -> datetime:
@@ -43,22 +38,15 @@ def instant(text: str) -> datetime:
 def read_plan(text: str) -> tuple[str, list[list[Load]]]:
     """The digest of a plan and its chunks, in its order.
 
-    :param text: the plan as JSON, or ``@PATH``.
+    :param text: the plan as JSON.
     :raises Failure: when it is none.
     """
     try:
-        if text.startswith("@"):
-            with open(text[1:], encoding="utf-8") as file:
-                text = file.read()
         plan = json.loads(text)
-        return str(plan.get("digest", "")), listed(plan) if "chunks" in plan else written_out(plan)
-    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        return str(plan.get("digest", "")), written_out(plan)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"{type(error).__name__}: {error}"
         raise Failure(USAGE, "usage_error", f"the plan cannot be read: {what}") from error
-
-
-def listed(plan: dict[str, Any]) -> list[list[Load]]:
-    return [[load(window) for window in chunk] for chunk in plan["chunks"]]
 
 
 def written_out(rule: dict[str, Any]) -> list[list[Load]]:
@@ -72,13 +60,6 @@ def written_out(rule: dict[str, Any]) -> list[list[Load]]:
         windows.append(Load(start, min(start + step, end), views))
         start += step
     return [windows[first : first + size] for first in range(0, len(windows), size)]
-
-
-def load(window: dict[str, Any]) -> Load:
-    found = Load(instant(window["start"]), instant(window["end"]), tuple(window.get("views") or ()))
-    if found.start >= found.end:
-        raise ValueError(f"the window {found} is empty")
-    return found
 
 
 def numbers(text: str) -> list[int]:

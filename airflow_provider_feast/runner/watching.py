@@ -6,7 +6,7 @@ import collections
 import time
 from datetime import datetime
 from inspect import signature
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
 from airflow_provider_feast.runner.basics import BATCH_ROWS, NOTHING, Failure, Interrupted, wrap
 from airflow_provider_feast.runner.guarding import TICK, aware, newer_rows, newest_end, older
@@ -14,6 +14,13 @@ from airflow_provider_feast.runner.output import Output
 from airflow_provider_feast.runner.progress import Progress
 from airflow_provider_feast.runner.report import Report
 from airflow_provider_feast.runner.stopping import Stopper
+
+
+class AroundIncremental(Protocol):
+    """What is done before and after ``materialize-incremental``."""
+
+    def before(self, store: Any, end: datetime, names: list[str] | None) -> None: ...
+    def after(self, store: Any) -> None: ...
 
 
 class Watcher:
@@ -29,7 +36,8 @@ class Watcher:
         self._last: datetime | None = None
         self._states: dict[str, Any] = {}
         self._seen: set[str] = set()
-        self.guarding = False
+        self.guarding = self.reading = False
+        self.around: AroundIncremental | None = None
         self.progress: Progress | None = None
         self.selected: int | None = None
         self.current = ""
@@ -66,6 +74,8 @@ class Watcher:
         return ".compute_engines.local" in type(getattr(provider, "batch_engine", None)).__module__
 
     def _commit(self, original: Callable[..., Any], registry: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.reading:  # Feast makes a registry that is not there; who only reads holds no lock
+            raise nothing("the registry does not exist yet")
         proto = getattr(registry, "cached_registry_proto", None)
         if self.selected is None and not self._allow_empty and not getattr(proto, "projects", True):
             raise nothing("the registry does not exist yet, or it is empty")
@@ -92,9 +102,12 @@ class Watcher:
 
     def _command(self, original: Callable[..., Any], store: Any, *args: Any, **kwargs: Any) -> Any:
         self.prepare(store)
+        given = signature(original).bind(store, *args, **kwargs).arguments
+        around = self.around if original.__name__ == "materialize_incremental" else None
+        if around is not None:
+            around.before(store, given["end_date"], given.get("feature_views"))
         begin, before, older = time.monotonic(), self.rows.copy(), self.older.copy()
         self._seen.clear()
-        given = signature(original).bind(store, *args, **kwargs).arguments
         self._last = aware(given["end_date"]) if isinstance(given.get("end_date"), datetime) else None
         try:
             result = original(store, *args, **kwargs)
@@ -105,6 +118,8 @@ class Watcher:
         for name in sorted(set(self._states) - self._seen):
             rows = self.rows[name] - before[name] if name in self.rows else None
             self._finished(name, rows, self.older[name] - older[name], begin, {})
+        if around is not None:
+            around.after(store)
         return result
 
     def _heal(self, store: Any) -> None:
