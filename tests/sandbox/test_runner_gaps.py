@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,9 @@ ROWS = [
     for thing in range(3)
     for day in range(8)
 ]
+ROWS.append(
+    Row(9, 2 * DAY_MICROSECONDS + 5 * 10**6, 99)
+)  # the others have a row a day; this one only of 3 March
 MORE = """
 other = FeatureView(
     name="other", entities=[thing], ttl=timedelta(days=3650), online=True,
@@ -180,7 +185,7 @@ def test_views_without_a_gap_and_views_never_loaded_are_not_told(repo: Repo) -> 
 
 
 def test_a_gap_that_cannot_be_loaded_keeps_nothing_new_from_the_online_store(gap: Repo) -> None:
-    """The rows of the gap are not readable: the file is damaged for them only by what the view's query meets."""
+    """The online store refuses rows of the gap, and takes newer ones."""
     with sqlite3.connect(gap.online["path"]) as connection:
         connection.execute(
             "CREATE TRIGGER late BEFORE INSERT ON demo_numbers WHEN NEW.event_ts < "
@@ -248,15 +253,17 @@ def test_a_repair_that_was_killed_goes_on_with_what_is_left(gap: Repo) -> None:
     (gap.home / "killing.py").write_text(
         "import os, signal\nfrom typing import Literal\n"
         "from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig\n"
-        "class KillingOnlineStoreConfig(SqliteOnlineStoreConfig):\n    type: Literal['killing.KillingOnlineStore'] = 'killing.KillingOnlineStore'\n"
-        "class KillingOnlineStore(SqliteOnlineStore):\n"
+        "NAME = Literal['killing.KillingSqliteOnlineStore']\n"
+        "class KillingSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):\n"
+        "    type: NAME = 'killing.KillingSqliteOnlineStore'\n"
+        "class KillingSqliteOnlineStore(SqliteOnlineStore):\n"
         "    def online_write_batch(self, config, table, data, progress):\n"
         "        super().online_write_batch(config, table, data, progress)\n"
         f"        if max(row[2] for row in data).day == 3:\n            os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
     )
     text = (gap.home / "feature_store.yaml").read_text()
     (gap.home / "feature_store.yaml").write_text(
-        text.replace('"sqlite", "path"', '"killing.KillingOnlineStore", "path"')
+        text.replace('"sqlite", "path"', '"killing.KillingSqliteOnlineStore", "path"')
     )
     assert repair(gap, 0, 4, "--view", VIEW) == -signal.SIGKILL, gap.log.read_text()
     (gap.home / "feature_store.yaml").write_text(text)
@@ -314,3 +321,28 @@ def test_who_only_reads_makes_no_registry(tmp_path: Path, zygote: Zygote) -> Non
     assert repo.runner("inspect") == 0, repo.log.read_text()
     assert repair(repo, 0, 1, "--dry-run") == 65, repo.log.read_text()
     assert not (repo.home / "registry.db").exists()
+
+
+def test_a_registry_that_is_being_written_is_read_again(tmp_path: Path, zygote: Zygote) -> None:
+    repo = make_repo(tmp_path, zygote)
+    registry = repo.home / "registry.db"
+    whole = registry.read_bytes()
+    registry.write_bytes(whole[:-1])
+    repo.log.unlink()
+    with ThreadPoolExecutor(1) as pool:
+        inspecting = pool.submit(repo.runner, "inspect")
+        wait_until(lambda: repo.log.exists() and "command_started" in repo.log.read_text())
+        registry.write_bytes(whole)
+        assert inspecting.result(60) == 0, repo.log.read_text()
+    (end,) = (event for event in repo.events() if event["feast_event"] == "registry_finished")
+    assert (end["errors"], end["objects"]) == (0, 5)
+    registry.write_bytes(whole[:-1])
+    assert repo.runner("inspect") == 1, "one that stays broken is told"
+    assert "DecodeError" in result_of(repo).message
+
+
+def wait_until(seen: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not seen():
+        assert time.monotonic() < end
+        time.sleep(0.01)
