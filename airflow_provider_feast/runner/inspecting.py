@@ -6,8 +6,9 @@ import argparse
 import time
 from datetime import datetime, timedelta
 from inspect import signature
-from typing import Any
+from typing import Any, NamedTuple
 
+from airflow_provider_feast.runner.basics import NOTHING, Failure
 from airflow_provider_feast.runner.commands import Session, open_store, run_through_python
 from airflow_provider_feast.runner.guarding import aware
 from airflow_provider_feast.runner.intervals import merged
@@ -23,11 +24,19 @@ KINDS = {
     "feature_service": "list_feature_services",
 }
 
-READ_PAUSES = (0.1, 0.3, 1.0, 3.0)
+READ_PAUSES = (0.1, 0.1, 0.3, 1.0, 3.0)
 """Seconds between readings of a registry that is being written."""
 
 HIDDEN = ("__dummy",)
 """What Feast itself puts into every registry."""
+
+
+class Reading(NamedTuple):
+    """Objects, the kinds that could not be read and why, and whether that is because the registry was being written."""
+
+    objects: list[dict[str, Any]]
+    errors: list[tuple[str, str]]
+    broken: bool
 
 
 def listed_objects(store: Any, listing: str) -> list[Any]:
@@ -80,51 +89,62 @@ def inspect_registry(options: argparse.Namespace, session: Session) -> None:
 
 
 def tell(options: argparse.Namespace, session: Session) -> None:
-    objects, errors = whole_registry(options, session)
-    for kind, message in errors:
+    found = whole_registry(options, session)
+    for kind, message in found.errors:
         session.output.event("registry_error", kind=kind, message=message)
     wanted = set(options.view)
-    told = [thing for thing in objects if not wanted or thing["name"] in wanted]
+    told = [thing for thing in found.objects if not wanted or thing["name"] in wanted]
     for thing in told:
         session.output.event("registry_object", **thing)
-    session.output.event("registry_finished", objects=len(told), errors=len(errors))
+    session.output.event("registry_finished", objects=len(told), errors=len(found.errors))
 
 
-def whole_registry(
-    options: argparse.Namespace, session: Session
-) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    """What the registry holds, and which kinds of objects could not be read.
+def whole_registry(options: argparse.Namespace, session: Session) -> Reading:
+    """What the registry holds, whole.
 
-    A registry file is not replaced but written over, so who reads it meanwhile finds half of it: then it is read again.
+    A registry file is not replaced but written over. Who reads it meanwhile finds half of an object, which is an error,
+    or fewer objects, which is none: so it is read until two readings find the same objects.
     """
-    for pause in (*READ_PAUSES, None):
+    before: list[tuple[str, str]] | None = None
+    for pause in READ_PAUSES:
         try:
-            objects, errors = read_registry(open_store(options, session), bool(options.view))
+            store = open_store(options, session)
+            in_place = is_written_in_place(store.registry)
+            found = read_registry(store, bool(options.view))
         except Exception as error:
-            if pause is None or not half_written(error):
+            if isinstance(error, Failure) and error.code == NOTHING:  # there is no registry
+                return Reading([], [], False)
+            if not half_written(error):
                 raise
         else:
-            if pause is None or not any("DecodeError" in message for _, message in errors):
-                return objects, errors
+            names = [(thing["kind"], thing["name"]) for thing in found.objects]
+            if not found.broken and (names == before or not in_place):
+                return found
+            before = names
         time.sleep(pause)
-    raise AssertionError("the last try returns or raises")
+    return read_registry(open_store(options, session), bool(options.view))
+
+
+def is_written_in_place(registry: Any) -> bool:
+    return hasattr(getattr(registry, "_registry_store", None), "_filepath")
 
 
 def half_written(error: BaseException) -> bool:
     return any(type(step).__name__ == "DecodeError" for step in chain(error))
 
 
-def read_registry(store: Any, views_only: bool) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    objects, errors = [], []
+def read_registry(store: Any, views_only: bool) -> Reading:
+    found = Reading([], [], False)
     for kind, listing in KINDS.items():
         if views_only and not kind.endswith("feature_view"):
             continue
         try:
-            found = listed_objects(store, listing)
-            things = [summary(kind, thing) for thing in found if thing.name not in HIDDEN]
+            listed = listed_objects(store, listing)
+            things = [summary(kind, thing) for thing in listed if thing.name not in HIDDEN]
         except Exception as error:  # noqa: BLE001  (told as an event; the other kinds are still of use)
-            errors.append((kind, described(error)))
+            found.errors.append((kind, described(error)))
+            found = found._replace(broken=found.broken or half_written(error))
             continue
         ordered = sorted(things, key=lambda thing: str(thing["name"]))
-        objects += [{"project": store.project, **thing} for thing in ordered]
-    return objects, errors
+        found.objects.extend({"project": store.project, **thing} for thing in ordered)
+    return found
