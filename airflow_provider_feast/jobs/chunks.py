@@ -45,13 +45,15 @@ def job_counts(load: ChunkedLoad | None, backoff_limit: int) -> dict[str, Any]:
 
 
 def load_arguments(load: ChunkedLoad, older_windows: str, lock: LockRequest | None) -> list[str]:
-    """What the runner is told of a plan. Views that a dead writer left are freed as far as the lock goes."""
-    heal = "none" if lock is None else "all" if ALL in lock.views else "planned"
+    """What the runner is told of a plan."""
     chunks = format_indexes(load.chunks)
-    return [
-        *("--plan", load.plan.to_json(), "--chunks", chunks),
-        *("--older-windows", older_windows, "--heal", heal),
-    ]
+    return ["--plan", load.plan.to_json(), "--chunks", chunks, *loading_arguments(older_windows, lock)]
+
+
+def loading_arguments(older_windows: str, lock: LockRequest | None) -> list[str]:
+    """What the runner is told of any load. Views that a dead writer left are freed as far as the lock goes."""
+    heal = "none" if lock is None else "all" if ALL in lock.views else "planned"
+    return ["--older-windows", older_windows, "--heal", heal]
 
 
 def load_annotations(load: ChunkedLoad | None) -> dict[str, str]:

@@ -106,6 +106,8 @@ class Conclusion:
             "security_profile": settings.security_profile,
             "views": {view: totals._asdict() for view, totals in told.views.items()} if told else {},
             "views_omitted": told.views_omitted if told else 0,
+            "gaps": {view: [list(gap) for gap in found] for view, found in told.gaps.items()} if told else {},
+            "gaps_omitted": told.gaps_omitted if told else 0,
         }
 
     def _image(self) -> str:
