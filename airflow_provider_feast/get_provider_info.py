@@ -20,11 +20,33 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": name, "external-doc-url": "https://docs.feast.dev/", "tags": ["ai"]}
         ],
         "operators": [
-            {"integration-name": name, "python-modules": ["airflow_provider_feast.operators.feast"]}
+            {
+                "integration-name": name,
+                "python-modules": [
+                    "airflow_provider_feast.operators.feast",
+                    "airflow_provider_feast.operators.preflight",
+                ],
+            }
         ],
-        "sensors": [{"integration-name": name, "python-modules": ["airflow_provider_feast.sensors.feast"]}],
+        "sensors": [
+            {
+                "integration-name": name,
+                "python-modules": [
+                    "airflow_provider_feast.sensors.feast",
+                    "airflow_provider_feast.sensors.feature_store",
+                ],
+            }
+        ],
         "hooks": [{"integration-name": name, "python-modules": ["airflow_provider_feast.hooks.feast"]}],
-        "triggers": [{"integration-name": name, "python-modules": ["airflow_provider_feast.triggers.feast"]}],
+        "triggers": [
+            {
+                "integration-name": name,
+                "python-modules": [
+                    "airflow_provider_feast.triggers.feast",
+                    "airflow_provider_feast.triggers.feature_store",
+                ],
+            }
+        ],
         "cli": ["airflow_provider_feast.cli.definition.get_feast_cli_commands"],
         "connection-types": [
             {

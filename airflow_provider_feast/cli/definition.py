@@ -53,6 +53,120 @@ ARG_SOLE_AIRFLOW = Arg(
     "Not needed where the connection has a deployment_id",
 )
 
+ARG_FEATURE_STORE = Arg(
+    ("--feature-store",),
+    default="default",
+    help="Its name in the connection's field feature_store (default: default)",
+)
+ARG_JOBS_NAMESPACE = Arg(("-n", "--namespace"), default="feast", help="Where the Jobs run (default: feast)")
+ARG_AIRFLOW_ACCOUNT = Arg(
+    ("--airflow-service-account",),
+    action="append",
+    metavar="[NAMESPACE:]NAME",
+    help="Account of Airflow's workers and triggerers; can be given again. One without a namespace is made with the "
+    "Jobs (default: airflow)",
+)
+ARG_POD_ACCOUNT = Arg(
+    ("--service-account",), default="feast", help="Account that is made for the Jobs' pods (default: feast)"
+)
+ARG_POD_SECURITY = Arg(
+    ("--pod-security",),
+    choices=("restricted", "baseline", "privileged"),
+    default="restricted",
+    help="Pod Security Standard that the namespace enforces (default: restricted)",
+)
+ARG_EGRESS = Arg(
+    ("--egress",),
+    nargs="+",
+    action="extend",
+    metavar="HOST:PORT",
+    help="Where the pods may connect to: redis.data.svc:6379 (pods of that namespace), 10.1.2.0/24:5432, "
+    "db.example.com:443 (a policy cannot name it: any address)",
+)
+ARG_DNS = Arg(
+    ("--dns",),
+    default="kube-system:53",
+    metavar="NAMESPACE[:PORT]",
+    help="Where the cluster's DNS pods are (default: kube-system:53; OpenShift: openshift-dns:5353)",
+)
+ARG_IDENTITY = Arg(
+    ("--workload-identity",),
+    metavar="aws|gcp|azure[=NAME]",
+    help="How the pods are known to a cloud; NAME is the role's ARN, the Google service account, or the client id",
+)
+ARG_ALLOW = Arg(
+    ("--allow",),
+    action="append",
+    choices=("clean", "feature-stores"),
+    help="Rights beyond running Jobs: `airflow feast jobs clean`, FeatureStore resources; can be given again",
+)
+ARG_QUOTA = Arg(
+    ("--quota",),
+    nargs="+",
+    action="extend",
+    metavar="NAME=AMOUNT",
+    help="A ResourceQuota, e.g. pods=20 limits.memory=64Gi",
+)
+ARG_CONTAINER_MAX = Arg(
+    ("--container-max",),
+    nargs="+",
+    action="extend",
+    metavar="NAME=AMOUNT",
+    help="A LimitRange, e.g. cpu=4 memory=8Gi",
+)
+
+MANIFESTS = ActionCommand(
+    name="manifests",
+    help="Print what a platform team installs for a feature store, as YAML",
+    description="Prints Namespace, ServiceAccounts, Airflow's Role and RoleBinding, NetworkPolicies, and on request "
+    "ResourceQuota and LimitRange. Asks no cluster and no connection. Run it once for each feature store; what they "
+    "share is the same each time.",
+    func=lazy_load_command("airflow_provider_feast.cli.manifests_command.manifests"),
+    args=(
+        ARG_FEATURE_STORE,
+        ARG_JOBS_NAMESPACE,
+        ARG_AIRFLOW_ACCOUNT,
+        ARG_POD_ACCOUNT,
+        ARG_POD_SECURITY,
+        ARG_EGRESS,
+        ARG_DNS,
+        ARG_IDENTITY,
+        ARG_ALLOW,
+        ARG_QUOTA,
+        ARG_CONTAINER_MAX,
+        ARG_VERBOSE,
+    ),
+)
+
+ARG_DEEP = Arg(
+    ("--deep",),
+    choices=("version", "configuration"),
+    help="Also run `feast version` (or `feast configuration`, which prints the configuration into the pod's log) in a "
+    "Job, and delete it",
+)
+ARG_FEATURE_STORE_RESOURCE = Arg(
+    ("--feature-store-resource",),
+    metavar="NAME",
+    help="FeatureStore of the Feast operator that must be Ready",
+)
+
+PREFLIGHT = ActionCommand(
+    name="preflight",
+    help="Look whether the Jobs of a connection can work, and say what to do if not",
+    description="Checks the connection, the API server, the namespace, every right that Airflow needs, the objects "
+    "that Jobs refer to, feature_store.yaml, Pod Security, and has the server admit a Job without creating it. Exit "
+    "code: 0, or 1 when a task would fail.",
+    func=lazy_load_command("airflow_provider_feast.cli.preflight_command.preflight"),
+    args=(
+        ARG_CONN_ID,
+        ARG_NAMESPACE,
+        ARG_DEEP,
+        ARG_FEATURE_STORE_RESOURCE,
+        ARG_OUTPUT,
+        ARG_VERBOSE,
+    ),
+)
+
 JOBS_COMMANDS = (
     ActionCommand(
         name="list",
@@ -82,4 +196,8 @@ JOBS_COMMANDS = (
 def get_feast_cli_commands() -> list[GroupCommand]:
     """What the provider's metadata names under ``cli``."""
     jobs = GroupCommand(name="jobs", help="Kubernetes Jobs of Feast commands", subcommands=JOBS_COMMANDS)
-    return [GroupCommand(name="feast", help="Feast commands as Kubernetes Jobs", subcommands=(jobs,))]
+    return [
+        GroupCommand(
+            name="feast", help="Feast commands as Kubernetes Jobs", subcommands=(jobs, MANIFESTS, PREFLIGHT)
+        )
+    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from airflow.utils import cli as cli_utils
 from airflow.utils.providers_configuration_loader import providers_configuration_loaded
 
 from airflow_provider_feast.cli.airflow_tasks import AirflowTasks
+from airflow_provider_feast.cli.connection import OUTAGE_SECONDS, hook_of, or_exit
 from airflow_provider_feast.cli.tables import rendered
 from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs.async_api import AsyncApi
@@ -25,9 +25,6 @@ from airflow_provider_feast.model.errors import FeastError
 
 T = TypeVar("T")
 
-OUTAGE_SECONDS = 20.0
-"""How long a command waits for an API server that does not answer: a person is watching."""
-
 _SPARE = timedelta(minutes=10)
 """Beyond the time that a Job may wait for its lock."""
 
@@ -37,8 +34,8 @@ _SPARE = timedelta(minutes=10)
 @providers_configuration_loaded
 def jobs_list(args: Any) -> None:
     """Show the Jobs and the locks."""
-    hook = _hook(args)
-    inventory = _or_exit(lambda: _with_cluster(hook, lambda streams: _inventory(hook, streams)))
+    hook = hook_of(args)
+    inventory = or_exit(lambda: _with_cluster(hook, lambda streams: _inventory(hook, streams)))
     print(rendered(inventory, args.output, ended=args.all, now=datetime.now(UTC)))
 
 
@@ -46,8 +43,8 @@ def jobs_list(args: Any) -> None:
 @providers_configuration_loaded
 def jobs_clean(args: Any) -> None:
     """Delete what is left behind."""
-    hook = _hook(args)
-    inventory = _or_exit(lambda: _with_cluster(hook, lambda streams: _inventory(hook, streams)))
+    hook = hook_of(args)
+    inventory = or_exit(lambda: _with_cluster(hook, lambda streams: _inventory(hook, streams)))
     tasks = AirflowTasks(hook.settings.deployment_id, sole=args.sole_airflow)
     wait = timedelta(seconds=hook.settings.lock_timeout_seconds) + _SPARE
     limits = Limits(datetime.now(UTC), args.older_than, wait)
@@ -64,22 +61,8 @@ def jobs_clean(args: Any) -> None:
         return
     if not (args.yes or _confirmed(len(found))):
         sys.exit("Nothing was deleted.")
-    failures = _or_exit(lambda: _with_cluster(hook, lambda streams: _remove_all(streams, found)))
+    failures = or_exit(lambda: _with_cluster(hook, lambda streams: _remove_all(streams, found)))
     sys.exit(1 if failures else 0)
-
-
-def _hook(args: Any) -> FeastHook:
-    # Airflow looks connections up in its database only where it is told that it may.
-    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
-    return FeastHook(args.conn_id, namespace=args.namespace)
-
-
-def _or_exit(act: Callable[[], T]) -> T:
-    """What a command comes to; an error of ours ends it with its message, not with a traceback."""
-    try:
-        return act()
-    except FeastError as error:
-        sys.exit(str(error))
 
 
 def _with_cluster(hook: FeastHook, act: Callable[[Streams], Awaitable[T]]) -> T:

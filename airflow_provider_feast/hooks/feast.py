@@ -18,16 +18,15 @@ from airflow_provider_feast.jobs.client import async_configuration, in_thread
 from airflow_provider_feast.jobs.diagnose import diagnose
 from airflow_provider_feast.jobs.logs import Say
 from airflow_provider_feast.jobs.pod_logs import PodLogs, Positions
+from airflow_provider_feast.jobs.preflight import Preflight
+from airflow_provider_feast.jobs.reviews import read_feature_store
 from airflow_provider_feast.jobs.sources import Resolved, config_map_text, require_image, resolve
 from airflow_provider_feast.jobs.stream import Streams
 from airflow_provider_feast.jobs.submit import delete_and_wait
 from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
 from airflow_provider_feast.model.environment import plain_secret_variables
-from airflow_provider_feast.model.errors import (
-    FeastConfigurationError,
-    FeastError,
-    MissingObjectError,
-)
+from airflow_provider_feast.model.errors import FeastConfigurationError, FeastError
+from airflow_provider_feast.model.feature_store import FeatureStoreState, read_state
 from airflow_provider_feast.model.fields import NAMES_OF_OBJECTS
 from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.outcome import Outcome
@@ -35,8 +34,8 @@ from airflow_provider_feast.model.settings import FeastSettings, read_settings
 from airflow_provider_feast.model.sources import (
     CONFIG_KEY,
     ConfigMapConfiguration,
-    ConfigMapDefinitions,
     FeatureStoreConfiguration,
+    InlineConfiguration,
 )
 
 _IN_CLUSTER_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -164,9 +163,17 @@ class FeastHook(BaseHook):
     def resolved(self) -> Resolved:
         """The configuration as a Job needs it: found, patched and checked.
 
+        It takes requests only where a ``FeatureStore``, or a ConfigMap with a patch, is named.
+
         :raises FeastError: when it cannot be, naming what is missing or wrong.
         """
-        return resolve(self.settings, self.cluster)
+        found = resolve(self.settings, self.cluster)
+        require_image(found.settings, self._where)
+        return found
+
+    @property
+    def _where(self) -> str:
+        return f"connection {self.feast_conn_id!r}"
 
     def inline_configuration(self) -> str | None:
         """feature_store.yaml as the Job's own ConfigMap will hold it; ``None`` when the pod takes it from elsewhere.
@@ -185,18 +192,14 @@ class FeastHook(BaseHook):
             return config_map_text(self.cluster, source)
         return self.inline_configuration()
 
-    def check_sources(self) -> None:
-        """Look for what a Job would wait for in vain: its image, its configuration, its definitions.
+    def check_settings(self) -> None:
+        """Look at what the connection says, without a request: an image, and a configuration that is one.
 
-        Secrets are not looked at: Airflow never reads one.
-
-        :raises FeastError: naming what is missing.
+        :raises FeastConfigurationError: naming what is missing or wrong.
         """
-        where = f"connection {self.feast_conn_id!r}"
-        if not isinstance(self.settings.configuration, FeatureStoreConfiguration):
-            require_image(self.settings, where)  # a FeatureStore may name one
-        settings = self.resolved.settings
-        require_image(settings, where)
+        settings, where = self.settings, self._where
+        if not isinstance(settings.configuration, FeatureStoreConfiguration):
+            require_image(settings, where)  # a FeatureStore may name one
         if settings.configuration is None and settings.definitions is None:
             raise FeastConfigurationError(
                 "neither a configuration nor definitions are set, so Feast would find no feature_store.yaml",
@@ -204,39 +207,13 @@ class FeastHook(BaseHook):
                 remedy="set config_map (or config_secret, configuration, feature_store_resource), or definitions with a "
                 "feature_store.yaml beside them",
             )
-        source = settings.configuration
-        if isinstance(source, ConfigMapConfiguration):
-            self._check_config_map(source.name, source.key, "feature_store.yaml")
-        if isinstance(settings.definitions, ConfigMapDefinitions):
-            self._check_config_map(settings.definitions.name, None, "the feature repository")
-        if settings.ca_bundle_config_map:
-            self._check_config_map(settings.ca_bundle_config_map, settings.ca_bundle_key, "the CA bundle")
+        if isinstance(settings.configuration, InlineConfiguration):
+            _ = self.resolved
 
-    def _check_config_map(self, name: str, key: str | None, purpose: str) -> None:
-        found = self.cluster.read_config_map(name)
-        where = f"namespace {self.namespace!r}, connection {self.feast_conn_id!r}"
-        if found is None:
-            self._check_namespace()
-            raise MissingObjectError(
-                f"the ConfigMap {name!r}, which should hold {purpose}, does not exist",
-                where=where,
-                remedy=f"kubectl -n {self.namespace} create configmap {name} --from-file=… makes it, or correct the name",
-            )
-        keys = sorted({**(found.get("data") or {}), **(found.get("binaryData") or {})})
-        if key is not None and key not in keys:
-            raise MissingObjectError(
-                f"the ConfigMap {name!r} has no key {key!r}; it has {', '.join(keys) or 'none at all'}",
-                where=where,
-                remedy="correct the key in the connection, or add it to the ConfigMap",
-            )
-
-    def _check_namespace(self) -> None:
-        if not self.cluster.namespace_exists():
-            raise MissingObjectError(
-                f"the namespace {self.namespace!r} does not exist",
-                where=f"connection {self.feast_conn_id!r}",
-                remedy=f"kubectl create namespace {self.namespace} makes it, or correct the field `namespace`",
-            )
+    @property
+    def preflight(self) -> Preflight:
+        """What can be looked at before a Job is made."""
+        return Preflight(self)
 
     def watch(
         self,
@@ -324,13 +301,24 @@ class FeastHook(BaseHook):
         events = [event for kind, name in about for event in self.cluster.list_events(kind, name)]
         return diagnose(job, pods, events)
 
+    def feature_store(self, name: str, namespace: str = "") -> tuple[FeatureStoreState | None, str]:
+        """The state of a ``FeatureStore`` resource or ``None``, and the version in which the cluster serves such.
+
+        :param namespace: where it is; "" is the Jobs' one.
+        :raises MissingObjectError: when the cluster does not know such resources.
+        """
+        resource, version = read_feature_store(self.cluster, name, namespace or self.namespace)
+        return read_state(resource) if resource else None, version
+
     def test_connection(self) -> tuple[bool, str]:
         """Reach the cluster and say what is missing (the button in the connection form)."""
         try:
-            self.check_sources()
+            report = self.preflight.quick(None)
             self.cluster.list_jobs("app.kubernetes.io/name=feast")
         except FeastError as error:
             return False, str(error)
+        if problem := report.error():
+            return False, str(problem)
         return (
             True,
             f"Namespace {self.namespace!r} answers, and what this feature store's Jobs need is there.",

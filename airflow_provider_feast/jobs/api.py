@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import tenacity
-from kubernetes.client import ApiException, BatchV1Api, CoreV1Api, CustomObjectsApi
+from kubernetes.client import ApiException, BatchV1Api, CoreV1Api
 from urllib3.exceptions import HTTPError
 
-from airflow_provider_feast.model import feature_store
 from airflow_provider_feast.model.errors import (
     AdmissionRefusedError,
     AdmissionUnansweredError,
@@ -22,19 +21,13 @@ from airflow_provider_feast.model.errors import (
     MissingObjectError,
     QuotaExceededError,
 )
+from airflow_provider_feast.model.rights import Right, group_of
 
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
 """Statuses after which the same request may be sent again."""
 
 RETRY_SECONDS = 600.0
 """How long a worker's request is retried while the API server is away, unless the connection says otherwise."""
-
-
-_API_GROUPS = {
-    "jobs": "batch",
-    "leases": "coordination.k8s.io",
-    feature_store.PLURAL: feature_store.GROUP,
-}
 
 
 def delete_options(uid: str, version: str | None = None) -> dict[str, Any]:
@@ -64,6 +57,12 @@ def status_message(body: Any) -> str:
     return str(status.get("message") or text[:500]) if isinstance(status, dict) else text[:500]
 
 
+def warning_text(header: str) -> str:
+    """What a ``Warning`` header of the API server says: ``299 - "text"``."""
+    match = re.fullmatch(r'\d{3} \S+ "(.*)"', header)
+    return re.sub(r"\\(.)", r"\1", match.group(1)) if match else header
+
+
 _ADMISSION = re.compile(
     r"exceeded quota|admission webhook|denied (?:the )?request|violates PodSecurity|being terminated"
     r"|security context constraint|(?:max|min)imum \S+ usage per"
@@ -87,12 +86,11 @@ def explain(status: int | None, message: str, verb: str, resource: str, namespac
             remedy="renew the token or certificate of the Kubernetes connection",
         )
     if status == 403 and not _ADMISSION.search(message):
-        group = _API_GROUPS.get(resource, "")
-        rule = f'apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]'
+        rule = Right(group_of(resource), resource, verb, "", True).rule
         return ForbiddenError(
             f"Airflow may not {verb} {resource}: {message}",
             where=where,
-            remedy=f"give Airflow's account a Role in namespace {namespace!r} with the rule {{{rule}}}",
+            remedy=f"give Airflow's account a Role in namespace {namespace!r} with the rule {rule}",
         )
     if status == 404:
         return MissingObjectError(message, where=where, remedy="create it, or correct the name")
@@ -150,17 +148,16 @@ class ClusterApi:
     """
 
     def __init__(self, api_client: Any, namespace: str, retry_seconds: float = RETRY_SECONDS) -> None:
-        self.namespace = namespace
-        self._client, self._retry_seconds = api_client, retry_seconds
+        self.namespace, self.api_client, self._retry_seconds = namespace, api_client, retry_seconds
         self._core, self._batch = CoreV1Api(api_client), BatchV1Api(api_client)
 
     def of_namespace(self, namespace: str) -> ClusterApi:
         """The same cluster, in another namespace."""
         if namespace == self.namespace:
             return self
-        return ClusterApi(self._client, namespace, self._retry_seconds)
+        return ClusterApi(self.api_client, namespace, self._retry_seconds)
 
-    def _call(
+    def send(
         self,
         verb: str,
         resource: str,
@@ -168,7 +165,12 @@ class ClusterApi:
         *args: Any,
         expected: tuple[int, ...] = (),
         **kwargs: Any,
-    ) -> dict[str, Any] | None:
+    ) -> Any:
+        """One request; the raw answer, or ``None`` for a status that is expected.
+
+        :param verb: for messages, as ``resource``.
+        :param method: of one of the client's APIs, called with ``args`` and ``kwargs``.
+        """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_may_retry),
             wait=_pause,
@@ -176,47 +178,42 @@ class ClusterApi:
             reraise=True,
         )
         try:
-            answer = retrying(method, *args, _preload_content=False, _request_timeout=(10, 30), **kwargs)
+            return retrying(method, *args, _preload_content=False, _request_timeout=(10, 30), **kwargs)
         except ApiException as error:
             if error.status in expected:
                 return None
             raise explain(error.status, status_message(error.body), verb, resource, self.namespace) from error
         except HTTPError as error:
             raise explain(None, str(error), verb, resource, self.namespace) from error
-        body: dict[str, Any] = json.loads(answer.data)
+
+    def call(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        """As :meth:`send`; the object that is answered."""
+        answer = self.send(*args, **kwargs)
+        body: dict[str, Any] | None = None if answer is None else json.loads(answer.data)
         return body
 
     def _must(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        body = self._call(*args, **kwargs)
+        body = self.call(*args, **kwargs)
         return body if body is not None else {}
 
-    def namespace_exists(self) -> bool:
-        """Whether the namespace is there; where Airflow may not ask, it is taken to be."""
-        read = self._core.read_namespace
-        try:
-            return self._call("get", "namespaces", read, self.namespace, expected=(404,)) is not None
-        except ForbiddenError:
-            return True
+    def read_namespace(self) -> dict[str, Any] | None:
+        """The namespace, or ``None``."""
+        return self.call("get", "namespaces", self._core.read_namespace, self.namespace, expected=(404,))
+
+    def read_service_account(self, name: str) -> dict[str, Any] | None:
+        """A ServiceAccount, or ``None``."""
+        read = self._core.read_namespaced_service_account
+        return self.call("get", "serviceaccounts", read, name, self.namespace, expected=(404,))
 
     def read_config_map(self, name: str) -> dict[str, Any] | None:
         """A ConfigMap, or ``None``."""
-        return self._call(
+        return self.call(
             "get", "configmaps", self._core.read_namespaced_config_map, name, self.namespace, expected=(404,)
         )
 
-    def read_feature_store(self, name: str) -> dict[str, Any] | None:
-        """A ``FeatureStore`` of the Feast operator, in the newest version that the cluster knows, or ``None``."""
-        read = CustomObjectsApi(self._client).get_namespaced_custom_object
-        for version in feature_store.VERSIONS:
-            place = (feature_store.GROUP, version, self.namespace, feature_store.PLURAL, name)
-            found = self._call("get", feature_store.PLURAL, read, *place, expected=(404,))
-            if found is not None:
-                return found
-        return None
-
     def create_config_map(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """Create a ConfigMap; ``None`` when its name is taken."""
-        return self._call(
+        return self.call(
             "create",
             "configmaps",
             self._core.create_namespaced_config_map,
@@ -225,24 +222,28 @@ class ClusterApi:
             expected=(409,),
         )
 
-    def create_job(self, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any] | None:
+    def create_job(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """Create a Job; ``None`` when its name is taken."""
-        extra = {"dry_run": "All"} if dry_run else {}
         create = self._batch.create_namespaced_job
-        return self._call(
-            "create",
-            "jobs",
-            create,
-            self.namespace,
-            body,
-            field_validation="Strict",
-            expected=(409,),
-            **extra,
+        return self.call(
+            "create", "jobs", create, self.namespace, body, field_validation="Strict", expected=(409,)
         )
+
+    def try_job(self, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Have a Job admitted without creating it.
+
+        :returns: the Job as it would be stored, and what the server warns of.
+        """
+        create = self._batch.create_namespaced_job
+        answer = self.send(
+            "create", "jobs", create, self.namespace, body, field_validation="Strict", dry_run="All"
+        )
+        job: dict[str, Any] = json.loads(answer.data)
+        return job, [warning_text(header) for header in answer.headers.getlist("Warning")]
 
     def read_job(self, name: str) -> dict[str, Any] | None:
         """A Job, or ``None``."""
-        return self._call(
+        return self.call(
             "get", "jobs", self._batch.read_namespaced_job, name, self.namespace, expected=(404,)
         )
 
@@ -255,7 +256,7 @@ class ClusterApi:
 
     def patch_job(self, name: str, patch: Mapping[str, Any]) -> dict[str, Any] | None:
         """Merge a patch into a Job; ``None`` when it is gone."""
-        return self._call(
+        return self.call(
             "patch", "jobs", self._batch.patch_namespaced_job, name, self.namespace, patch, expected=(404,)
         )
 
@@ -263,7 +264,7 @@ class ClusterApi:
         """Delete this very Job (no later one of its name) with its pods; ``None`` when it is gone."""
         options = delete_options(uid)
         delete = self._batch.delete_namespaced_job
-        return self._call("delete", "jobs", delete, name, self.namespace, body=options, expected=(404, 409))
+        return self.call("delete", "jobs", delete, name, self.namespace, body=options, expected=(404, 409))
 
     def list_pods(self, job_uid: str) -> list[dict[str, Any]]:
         """The pods of a Job."""

@@ -9,7 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
-from kubernetes_asyncio.client import ApiClient, BatchV1Api, Configuration, CoordinationV1Api, CoreV1Api
+from kubernetes_asyncio.client import (
+    ApiClient,
+    BatchV1Api,
+    Configuration,
+    CoordinationV1Api,
+    CoreV1Api,
+    CustomObjectsApi,
+)
 from kubernetes_asyncio.client.exceptions import ApiException
 
 from airflow_provider_feast.jobs.api import TRANSIENT, delete_options, explain, pods_selector, status_message
@@ -21,7 +28,12 @@ NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError)
 """What the client raises when the API server did not answer."""
 
 LONGEST_PAUSE = 15.0
-_GROUPS = {"core": CoreV1Api, "batch": BatchV1Api, "coordination": CoordinationV1Api}
+_GROUPS = {
+    "core": CoreV1Api,
+    "batch": BatchV1Api,
+    "coordination": CoordinationV1Api,
+    "custom": CustomObjectsApi,
+}
 
 
 async def read_body(answer: Any) -> bytes:
@@ -110,7 +122,7 @@ class AsyncApi:
     async def send(self, group: str, method: str, *args: Any, **kwargs: Any) -> Any:
         """One request; credentials that are no longer accepted are resolved anew, once.
 
-        :param group: ``core``, ``batch`` or ``coordination``.
+        :param group: ``core``, ``batch``, ``coordination`` or ``custom``.
         :param method: the client's method, e.g. ``list_namespaced_job``.
         :returns: the raw answer, see :func:`read_body`.
         """

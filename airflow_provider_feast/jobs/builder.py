@@ -22,7 +22,7 @@ from airflow_provider_feast.jobs.masking import tell_secrets
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.merge import check_overrides, merge
-from airflow_provider_feast.model.security import loosened, profile_named
+from airflow_provider_feast.model.security import loosened, profile_named, token_mounted
 
 JOB_LEVEL_OPTIONS = {
     "backoff_limit": "backoffLimit",
@@ -218,10 +218,17 @@ def _check_security(job: dict[str, Any], plan: JobPlan) -> None:
             f"the Job has no container named {CONTAINER!r} any more",
             remedy="do not remove it in job_overrides",
         )
+    where = "definitions_volume, pod_options, job_overrides, or the cluster's pod_mutation_hook"
     if found := loosened(spec, profile):
         raise FeastDagError(
             f"the pod is looser than its security profile {profile.name!r}: {'; '.join(found)}",
-            where="definitions_volume, pod_options, job_overrides, or the cluster's pod_mutation_hook",
+            where=where,
             remedy="remove what loosens it, or name a looser profile: security_profile='writable-root', "
             "'baseline' or 'privileged'",
+        )
+    if token_mounted(spec) and not plan.settings.kubernetes_api_access:
+        raise FeastDagError(
+            "the pod would mount a token of its service account: automountServiceAccountToken must be false",
+            where=where,
+            remedy="remove it, or set kubernetes_api_access in the connection if Feast needs the Kubernetes API",
         )

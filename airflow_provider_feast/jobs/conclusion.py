@@ -104,6 +104,7 @@ class Conclusion:
             "feast_version": told.feast if told else "",
             "commit": told.commit if told else "",
             "security_profile": settings.security_profile,
+            "kubernetes_api_access": settings.kubernetes_api_access,
             "views": {view: totals._asdict() for view, totals in told.views.items()} if told else {},
             "views_omitted": told.views_omitted if told else 0,
             "gaps": {view: [list(gap) for gap in found] for view, found in told.gaps.items()} if told else {},

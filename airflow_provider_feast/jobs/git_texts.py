@@ -66,7 +66,11 @@ def git_problem(container: str, code: int, message: str) -> Problem:
 
 
 def _words(message: str) -> str:
-    """The lines in which git complains, without its hints."""
+    """The lines in which git complains, and those of ssh that say why; without hints."""
     lines = [line.strip() for line in message.splitlines() if line.strip() and not line.startswith("hint:")]
-    marked = [line for line in lines if re.match(r"(fatal|error|remote|ERROR)\b", line)]
+    marked = [line for line in lines if re.match(r"(fatal|error|remote|ERROR)\b", line) or _by_ssh(line)]
     return clean(" ".join(marked or lines[-3:]))
+
+
+def _by_ssh(line: str) -> bool:
+    return any(pattern.search(line) for pattern in (_STRANGER, _REFUSED, _AWAY))

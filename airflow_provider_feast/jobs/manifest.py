@@ -201,7 +201,7 @@ def _pod_spec(plan: JobPlan) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "automountServiceAccountToken": False,
+        "automountServiceAccountToken": settings.kubernetes_api_access,
         "enableServiceLinks": False,
         "securityContext": pod_security_context(profile, settings.run_as_user),
         "containers": [_feast_container(plan, part)],

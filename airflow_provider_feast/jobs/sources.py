@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_feast.jobs import yaml_text
 from airflow_provider_feast.jobs.api import ClusterApi
+from airflow_provider_feast.jobs.reviews import read_feature_store
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.configurations import (
     CONFIG_KEY,
@@ -21,7 +22,7 @@ from airflow_provider_feast.model.configurations import (
 )
 from airflow_provider_feast.model.environment import plain_secret_variables
 from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDagError, MissingObjectError
-from airflow_provider_feast.model.feature_store import read_feature_store_status
+from airflow_provider_feast.model.feature_store import FeatureStoreState, missing, read_state
 from airflow_provider_feast.model.settings import FeastSettings
 
 
@@ -60,7 +61,8 @@ def resolve(settings: FeastSettings, cluster: ClusterApi) -> Resolved:
         for name in plain_secret_variables(settings.env)
     ]
     if isinstance(settings.configuration, FeatureStoreConfiguration):
-        settings = _of_feature_store(settings, settings.configuration, cluster)
+        settings, client = _of_feature_store(settings, settings.configuration, cluster)
+        warnings += _without_token(settings, yaml_text.load(client, "the configuration"))
     text = _text(settings, cluster)
     if text is None:
         return Resolved(settings, _patch_for_the_pod(settings), tuple(warnings))
@@ -74,8 +76,21 @@ def resolve(settings: FeastSettings, cluster: ClusterApi) -> Resolved:
         f"the configuration holds {place} in plain text; write ${{NAME}} there, and take NAME from a Secret with env"
         for place in plain_secrets(content)
     ]
+    warnings += _without_token(settings, content)
     inline = settings._replace(configuration=InlineConfiguration(text), configuration_patch=())
-    return Resolved(inline, {CONFIG_KEY: text}, tuple(warnings))
+    return Resolved(inline, {CONFIG_KEY: text}, tuple(dict.fromkeys(warnings)))
+
+
+def _without_token(settings: FeastSettings, content: Any) -> list[str]:
+    """That Feast will look for a token of Kubernetes which the pods have not."""
+    auth = content.get("auth") if isinstance(content, Mapping) else None
+    kind = auth.get("type") if isinstance(auth, Mapping) else None
+    if kind != "kubernetes" or settings.kubernetes_api_access or "LOCAL_K8S_TOKEN" in settings.env:
+        return []
+    return [
+        "the configuration says auth: {type: kubernetes}, so Feast's servers want the token of the pods' account, and "
+        "the pods have none: set kubernetes_api_access in the connection"
+    ]
 
 
 def _text(settings: FeastSettings, cluster: ClusterApi) -> str | None:
@@ -95,14 +110,18 @@ def config_map_text(cluster: ClusterApi, source: ConfigMapConfiguration) -> str:
     :raises MissingObjectError: when the ConfigMap or the key does not exist.
     """
     found = cluster.read_config_map(source.name)
-    text = ((found or {}).get("data") or {}).get(source.key)
-    if text is None:
-        raise MissingObjectError(
-            f"the ConfigMap {source.name!r} does not exist, or has no key {source.key!r}",
-            where=f"namespace {cluster.namespace!r}",
-            remedy="create it, or correct the name",
-        )
-    return str(text)
+    keys = (found or {}).get("data") or {}
+    if source.key in keys:
+        return str(keys[source.key])
+    has = f"has no key {source.key!r}; it has {', '.join(sorted(keys)) or 'none at all'}"
+    raise MissingObjectError(
+        f"the ConfigMap {source.name!r}, which should hold feature_store.yaml, "
+        + ("does not exist" if found is None else has),
+        where=f"namespace {cluster.namespace!r}",
+        remedy="create it, or correct the name"
+        if found is None
+        else "correct the key, or add it to the ConfigMap",
+    )
 
 
 def _patch_for_the_pod(settings: FeastSettings) -> dict[str, str]:
@@ -121,37 +140,38 @@ def _patch_for_the_pod(settings: FeastSettings) -> dict[str, str]:
 
 def _of_feature_store(
     settings: FeastSettings, source: FeatureStoreConfiguration, cluster: ClusterApi
-) -> FeastSettings:
+) -> tuple[FeastSettings, str]:
     """Fill in what a ``FeatureStore`` of the Feast operator says; what is set explicitly wins.
+
+    :returns: the settings, and the client's feature_store.yaml.
 
     Pods can use a ConfigMap of their own namespace only, so the configuration of another one is copied.
     """
     namespace = source.namespace or cluster.namespace
-    facts = read_feature_store_status(read_feature_store(cluster, source.name, namespace))
-    client = ConfigMapConfiguration(facts.client_config_map)
-    there = cluster.of_namespace(namespace)
-    text = config_map_text(there, client)
+    state = _state(cluster, source.name, namespace)
+    client = ConfigMapConfiguration(state.client_config_map)
+    text = config_map_text(cluster.of_namespace(namespace), client)
     same = namespace == cluster.namespace
-    return settings._replace(
+    filled = settings._replace(
         configuration=client if same else InlineConfiguration(text),
-        image=settings.image or facts.image,
-        service_account=settings.service_account or (facts.service_account if same else ""),
+        image=settings.image or state.image,
+        service_account=settings.service_account or (state.service_account if same else ""),
     )
+    return filled, text
 
 
-def read_feature_store(cluster: ClusterApi, name: str, namespace: str) -> dict[str, Any]:
-    """A ``FeatureStore``.
+def _state(cluster: ClusterApi, name: str, namespace: str) -> FeatureStoreState:
+    """A ``FeatureStore`` that has a client configuration.
 
-    :raises MissingObjectError: when there is none.
+    :raises FeastError: when there is none, or the operator has not made its client configuration yet.
     """
-    found = cluster.of_namespace(namespace).read_feature_store(name)
-    if found is None:
-        raise MissingObjectError(
-            f"the FeatureStore {name!r} does not exist, or the cluster does not know featurestores.feast.dev",
-            where=f"namespace {namespace!r}",
-            remedy="correct feature_store_resource (NAME or NAMESPACE/NAME), or install the Feast operator",
-        )
-    return found
+    resource, _ = read_feature_store(cluster, name, namespace)
+    if resource is None:
+        raise missing(name, namespace)
+    state = read_state(resource)
+    if not state.client_config_map:
+        raise state.error()
+    return state
 
 
 def require_image(settings: FeastSettings, where: str) -> None:

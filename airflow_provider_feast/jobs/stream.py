@@ -33,12 +33,16 @@ class Kind(NamedTuple):
     :param group: see :meth:`AsyncApi.send`.
     :param method: the client's list method.
     :param topic: whom a change of an object concerns.
+    :param before: arguments of the method before the namespace.
+    :param after: arguments of the method after the namespace.
     """
 
     resource: str
     group: str
     method: str
     topic: Callable[[dict[str, Any]], str]
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 def _uid(item: dict[str, Any]) -> str:
@@ -56,6 +60,12 @@ def _name(item: dict[str, Any]) -> str:
 JOBS = Kind("jobs", "batch", "list_namespaced_job", _uid)
 PODS = Kind("pods", "core", "list_namespaced_pod", _owner)
 LEASES = Kind("leases", "coordination", "list_namespaced_lease", _name)
+
+
+def custom(group: str, version: str, plural: str) -> Kind:
+    """A kind that a CustomResourceDefinition adds."""
+    return Kind(plural, "custom", "list_namespaced_custom_object", _name, (group, version), (plural,))
+
 
 EVERY = ""
 """The topic of a subscriber whom every change concerns."""
@@ -142,9 +152,9 @@ class ObjectStream:
                 await patience.bear(error, "watch", self._kind.resource, self._namespace)
 
     async def _send(self, **options: Any) -> Any:
-        return await self._api.send(
-            self._kind.group, self._kind.method, self._namespace, **self._selectors, **options
-        )
+        kind = self._kind
+        where = (*kind.before, self._namespace, *kind.after)
+        return await self._api.send(kind.group, kind.method, *where, **self._selectors, **options)
 
     async def _list(self) -> str:
         body = json.loads(await read_body(await self._send(_request_timeout=(10, 60))))
@@ -234,7 +244,7 @@ class Streams:
         self, kind: Kind, namespace: str, topic: str, wake: asyncio.Event, **selectors: str
     ) -> AsyncIterator[ObjectStream]:
         """A stream that sets ``wake`` when something of the topic changes."""
-        key = (kind.resource, namespace, *sorted(selectors.items()))
+        key = (kind.resource, *kind.before, namespace, *sorted(selectors.items()))
         if key not in self._open:
             stream = ObjectStream(self.api, kind, namespace, **selectors)
             own = (

@@ -125,6 +125,7 @@ class Wanted(NamedTuple):
     :param name_of: the name of the epoch's n-th Job.
     :param build: the final manifest for a name.
     :param files: what a ConfigMap that the Job owns shall hold, by key; none when it is empty.
+    :param prepare: called once before a Job is created; one that is taken over was prepared before.
     """
 
     key: naming.TaskKey
@@ -132,6 +133,7 @@ class Wanted(NamedTuple):
     name_of: Callable[[int], str]
     build: Callable[[str], dict[str, Any]]
     files: Mapping[str, str] = {}
+    prepare: Callable[[], None] = lambda: None
 
 
 def create_or_adopt(
@@ -149,6 +151,7 @@ def create_or_adopt(
     :raises FeastError: when the cluster refuses.
     """
     built: dict[str, dict[str, Any]] = {}
+    prepared = False
 
     def manifest(name: str) -> dict[str, Any]:
         if name not in built:
@@ -169,9 +172,15 @@ def create_or_adopt(
             delete_and_wait(cluster, old, sleep)
         if decision.adopt is not None:
             say(f"Job {decision.adopt['metadata']['name']} of this task exists already; taking it over.")
+            if not ended(decision.adopt):
+                ensure_runner(cluster)
             return Submission(_equip(cluster, decision.adopt, wanted), adopted=True)
         kept = {job["metadata"]["name"] for job in jobs} - {j["metadata"]["name"] for j in decision.delete}
         name = next(name for count in range(len(kept) + 1) if (name := wanted.name_of(count)) not in kept)
+        if not prepared:
+            wanted.prepare()
+            ensure_runner(cluster)
+            prepared = True
         job = cluster.create_job(manifest(name))
         if job is not None:
             return Submission(_equip(cluster, job, wanted), adopted=False)

@@ -13,12 +13,14 @@ from airflow_provider_feast.jobs.builder import build_final_job
 from airflow_provider_feast.jobs.chunks import ChunkedLoad, chunks_left, latest_of_plan
 from airflow_provider_feast.jobs.conclusion import Conclusion
 from airflow_provider_feast.jobs.configured import configured_project
+from airflow_provider_feast.jobs.inspection import Subject, inspect
 from airflow_provider_feast.jobs.killing import Killing, task_state
 from airflow_provider_feast.jobs.logs import say_to
 from airflow_provider_feast.jobs.manifest import JobPlan, left_undone
 from airflow_provider_feast.jobs.pod_logs import Positions
+from airflow_provider_feast.jobs.preflight import look_first
 from airflow_provider_feast.jobs.sources import say_warnings
-from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended, ensure_runner
+from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended, runner_config_map_name
 from airflow_provider_feast.jobs.watch import WatchOptions, execution_timeout_reached
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
@@ -29,8 +31,9 @@ from airflow_provider_feast.model.errors import (
     RegistryLockedError,
     raise_told,
 )
-from airflow_provider_feast.model.lock import LockRequest, default_lock_name, written_views
+from airflow_provider_feast.model.lock import LockRequest, lock_of
 from airflow_provider_feast.model.outcome import JobState, Outcome
+from airflow_provider_feast.model.preflight import Report
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.windows import Window
 
@@ -91,7 +94,7 @@ class TaskRun:
     def execute(self) -> dict[str, Any]:
         """Submit and wait, here or in the triggerer."""
         try:
-            self._hook.check_sources()
+            self._hook.check_settings()
             self._command, self._window = self._operator.feast_command(self._context)
             self._load, latest = self._what_is_left()
             if latest is not None and self._load is not None and not self._load.chunks:
@@ -107,6 +110,19 @@ class TaskRun:
         except RegistryLockedError:
             self._drop()
             raise
+
+    def inspect(self, feature_store: str) -> Report:
+        """The full preflight, of the very Job that :meth:`execute` would create.
+
+        :param feature_store: the name of a ``FeatureStore`` resource to look at, or "".
+        """
+
+        def build() -> dict[str, Any]:
+            self._command, self._window = self._operator.feast_command(self._context)
+            wanted = self._wanted()
+            return wanted.build(wanted.name_of(0))
+
+        return inspect(Subject(self._hook, build, feature_store))
 
     def _wait(self) -> dict[str, Any]:
         positions: Positions = {}
@@ -236,10 +252,7 @@ class TaskRun:
         return naming.epoch_of(cleared, getattr(run, "start_date", None))
 
     def _lock(self) -> LockRequest | None:
-        settings = self.settings
-        views = written_views(self._command or FeastCommand("apply"), settings.concurrency)
-        name = settings.lock_name or default_lock_name(settings.feature_store)
-        return LockRequest(name, settings.lock_namespace or self._hook.namespace, views) if views else None
+        return lock_of(self.settings, self._hook.namespace, self._command or FeastCommand("apply"))
 
     def _what_is_left(self) -> tuple[ChunkedLoad | None, dict[str, Any] | None]:
         """The chunks that this task's Job is for, if it loads by chunks, and the Job that did some of them before."""
@@ -271,7 +284,6 @@ class TaskRun:
         gaps = self._operator.gap_policy
         undone = left_undone(command, settings, older, deletions, gaps)
         say_warnings([*resolved.warnings, *undone], self._log)
-        runner = ensure_runner(self._hook.cluster)
 
         def build(name: str) -> dict[str, Any]:
             plan = JobPlan(
@@ -282,7 +294,7 @@ class TaskRun:
                 command=command,
                 settings=settings,
                 namespace=self._hook.namespace,
-                runner=runner,
+                runner=runner_config_map_name(),
                 config_digest=resolved.digest,
                 allow_empty=self._operator.allows_empty,
                 window=str(self._window or ""),
@@ -297,7 +309,11 @@ class TaskRun:
         def name_of(count: int) -> str:
             return naming.job_name(command.subcommand, key, epoch, count)
 
-        return Wanted(key, epoch, name_of, build, resolved.files)
+        return Wanted(key, epoch, name_of, build, resolved.files, self._look_first)
+
+    def _look_first(self) -> None:
+        if self._operator.preflight:
+            look_first(self._hook, self._lock(), self._log)
 
     def _announce(self) -> None:
         metadata = (self._job or {})["metadata"]

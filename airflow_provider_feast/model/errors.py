@@ -279,6 +279,13 @@ class SupersededError(FeastClusterError):
     retryable = False
 
 
+class FeatureStoreNotReadyError(FeastClusterError):
+    """A FeatureStore of the Feast operator is Pending or Failed."""
+
+    kind = "feature_store_not_ready"
+    retryable = True
+
+
 class DisruptedError(FeastTransientError):
     """The pod was evicted, preempted or lost with its node."""
 

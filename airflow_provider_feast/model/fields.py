@@ -120,6 +120,12 @@ FIELDS: tuple[Field, ...] = (
         choices=("restricted", "arbitrary-uid", "writable-root", "baseline", "privileged"),
     ),
     Field(
+        "kubernetes_api_access",
+        "Kubernetes API access",
+        "Mount the service account's token into the pods. Default no: Feast seldom needs it.",
+        "boolean",
+    ),
+    Field(
         "run_as_user",
         "User id",
         "For profiles that fix one. Default 1001 (the feature-server image).",

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import FeastClusterError
 from airflow_provider_feast.model.naming import PREFIX, slug
+
+if TYPE_CHECKING:
+    from airflow_provider_feast.model.settings import FeastSettings
 
 A_HOLDERS = f"{PREFIX}/holders"
 """The Lease's annotation: a JSON object, uid of a Job to ``job``, ``namespace``, ``views`` and ``since``."""
@@ -73,6 +76,16 @@ class LockRequest(NamedTuple):
 def default_lock_name(feature_store: str) -> str:
     """The Lease of a feature store whose connection names none."""
     return f"feast-{slug(feature_store, 56)}".rstrip("-")
+
+
+def lock_of(settings: FeastSettings, namespace: str, command: FeastCommand) -> LockRequest | None:
+    """The lock that a command of a feature store needs, if it needs one.
+
+    :param namespace: where its Job runs.
+    """
+    views = written_views(command, settings.concurrency)
+    name = settings.lock_name or default_lock_name(settings.feature_store)
+    return LockRequest(name, settings.lock_namespace or namespace, views) if views else None
 
 
 def written_views(command: FeastCommand, concurrency: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from airflow_provider_feast.model.errors import FeastDagError
@@ -130,7 +130,7 @@ def loosened(spec: dict[str, Any], profile: SecurityProfile) -> list[str]:
     """Which fields of a finished pod spec are looser than its profile; empty when none is.
 
     The rules are those of https://kubernetes.io/docs/concepts/security/pod-security-standards/, plus
-    the profile's read-only root.
+    the profile's read-only root, under which whatever else can be written has a limit.
 
     :param spec: a pod spec as the API takes it.
     """
@@ -141,11 +141,21 @@ def loosened(spec: dict[str, Any], profile: SecurityProfile) -> list[str]:
         found += _restricted(spec)
     if profile.read_only_root:
         found += [
+            f"volumes[{volume.get('name')}].emptyDir.sizeLimit must be set"
+            for volume in spec.get("volumes") or ()
+            if "emptyDir" in volume and not (volume["emptyDir"] or {}).get("sizeLimit")
+        ]
+        found += [
             f"{where}.securityContext.readOnlyRootFilesystem must be true"
             for where, container in _containers(spec)
             if not (container.get("securityContext") or {}).get("readOnlyRootFilesystem")
         ]
     return found
+
+
+def token_mounted(spec: Mapping[str, Any]) -> bool:
+    """Whether a finished pod spec mounts a token of its service account, as pods do that say nothing of it."""
+    return spec.get("automountServiceAccountToken") is not False
 
 
 def _containers(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -177,6 +187,20 @@ def _baseline(spec: dict[str, Any]) -> Iterator[str]:
             yield f"{where}.securityContext.procMount must be Default"
         if any(port.get("hostPort") for port in container.get("ports") or ()):
             yield f"{where}.ports must not set hostPort"
+        yield from _hosts(where, container)
+
+
+def _hosts(where: str, container: dict[str, Any]) -> Iterator[str]:
+    """Probes and hooks that name a host (refused since Kubernetes 1.34)."""
+    hooks = container.get("lifecycle") or {}
+    handlers = {
+        name: container.get(name) or {} for name in ("livenessProbe", "readinessProbe", "startupProbe")
+    }
+    handlers |= {f"lifecycle.{name}": hooks.get(name) or {} for name in ("postStart", "preStop")}
+    for name, handler in handlers.items():
+        for action in ("httpGet", "tcpSocket"):
+            if (handler.get(action) or {}).get("host"):
+                yield f"{where}.{name}.{action}.host must not be set"
 
 
 def _confinement(where: str, context: dict[str, Any]) -> Iterator[str]:

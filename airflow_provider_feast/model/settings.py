@@ -45,6 +45,7 @@ class FeastSettings(NamedTuple):
     definitions: Definitions | None = None
     service_account: str = ""
     security_profile: str = "restricted"
+    kubernetes_api_access: bool = False
     run_as_user: int = RUN_AS_USER
     deadline_seconds: int = 6 * 3600
     backoff_limit: int = 0

@@ -79,6 +79,8 @@ class FeastCommandOperator(BaseOperator):
     :param deferrable: wait in the triggerer.
     :param api_outage_tolerance: how long the Kubernetes API may be away before the task gives up; as ``deadline``.
     :param log_interval: seconds between reads of a running pod's log; 0 reads it at the end only.
+    :param preflight: look before a Job is made whether it can work (rights, account, ConfigMaps): a few requests, none
+        for a Job that is taken over; see ``docs/preflight.md``.
     :param retry_policy: what to try again (Airflow ≥ 3.3); by default what can help, see ``docs/errors.md``.
     :raises FeastDagError: at parse for literal values that cannot work, when run for templated ones.
     """
@@ -140,6 +142,7 @@ class FeastCommandOperator(BaseOperator):
         deferrable: bool | None = None,
         log_interval: float | None = None,
         api_outage_tolerance: timedelta | float | str | None = None,
+        preflight: bool = True,
         retry_policy: Any = DEFAULT_RETRY_POLICY,
         **kwargs: Any,
     ) -> None:
@@ -171,6 +174,7 @@ class FeastCommandOperator(BaseOperator):
         )
         self.log_interval = log_interval
         self.api_outage_tolerance = api_outage_tolerance
+        self.preflight = preflight
         self._run: Any = None
         self._check_literals()
 

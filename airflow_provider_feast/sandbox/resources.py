@@ -63,6 +63,8 @@ CLAIMS = Resource(
     "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True, ("pvc",), has_status=True
 )
 QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota", True, ("quota",), has_status=True)
+LIMITRANGES = Resource("", "v1", "limitranges", "LimitRange", True, ("limits",))
+NETWORKPOLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True, ("netpol",))
 NODES = Resource("", "v1", "nodes", "Node", False, ("no",), verbs=READ_ONLY, has_status=True)
 JOBS = Resource("batch", "v1", "jobs", "Job", True, (), ("all",), has_status=True)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
@@ -107,10 +109,12 @@ BUILT_IN = (
     EVENTS,
     CLAIMS,
     QUOTAS,
+    LIMITRANGES,
     NODES,
     SELF_REVIEW,
     *ACCESS_REVIEWS,
     JOBS,
+    NETWORKPOLICIES,
     ROLES,
     ROLEBINDINGS,
     CLUSTERROLES,
@@ -133,7 +137,6 @@ UNSERVED_GROUPS = frozenset(
         "events.k8s.io",
         "flowcontrol.apiserver.k8s.io",
         "metrics.k8s.io",
-        "networking.k8s.io",
         "node.k8s.io",
         "policy",
         "resource.k8s.io",
@@ -144,12 +147,15 @@ UNSERVED_PLURALS = frozenset(
         ("", "services"),
         ("", "endpoints"),
         ("", "persistentvolumes"),
-        ("", "limitranges"),
         ("", "replicationcontrollers"),
         ("", "podtemplates"),
         ("", "componentstatuses"),
         ("batch", "cronjobs"),
         ("authentication.k8s.io", "tokenreviews"),
+        ("networking.k8s.io", "ingresses"),
+        ("networking.k8s.io", "ingressclasses"),
+        ("networking.k8s.io", "ipaddresses"),
+        ("networking.k8s.io", "servicecidrs"),
     }
 )
 

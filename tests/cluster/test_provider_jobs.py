@@ -2,19 +2,15 @@
 
 import asyncio
 import json
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from airflow.sdk.exceptions import TaskDeferred
-from cluster_helpers import PATIENCE, REAL, Cluster, true_conditions, wait_for
-from kubernetes import watch
+from cluster_helpers import PATIENCE, true_conditions, wait_for
+from provider_helpers import STORE, WAITS, Provider, connection_as, until
 
 from airflow_provider_feast import __version__
 from airflow_provider_feast.hooks.feast import FeastHook
@@ -28,126 +24,21 @@ from airflow_provider_feast.model.errors import (
     MissingObjectError,
     UnexpandedVariablesError,
 )
+from airflow_provider_feast.model.lock import A_HOLDERS, Holder, write_holders
+from airflow_provider_feast.model.naming import L_MANAGED_BY, MANAGED_BY
 from airflow_provider_feast.model.sources import ConfigMapDefinitions
 from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastCommandOperator
 
 pytestmark = pytest.mark.cluster
 
 GOLDEN = sorted((Path(__file__).resolve().parents[1] / "golden").glob("*.yaml"))
-STORE = {
-    "project": "on_any_cluster",
-    "provider": "local",
-    "registry": "/tmp/registry.db",
-    "online_store": {"type": "sqlite", "path": "/tmp/online.db"},
-    "entity_key_serialization_version": 3,
-}
-DEFINITIONS = """
-from feast import Entity, ValueType
-
-driver = Entity(name="driver", join_keys=["driver_id"], value_type=ValueType.INT64)
-"""
-WAITS = {
-    "spec": {
-        "template": {
-            "spec": {
-                "terminationGracePeriodSeconds": 1,
-                "containers": [
-                    {"name": "feast", "command": ["python3", "-c", "import time; time.sleep(600)"]}
-                ],
-            }
-        }
-    }
-}
 
 
-@dataclass
-class FakeInstance:
-    """As much of a task instance as a task of ours asks for."""
-
-    task_id: str
-    try_number: int = 1
-    dag_id: str = "on_any_cluster"
-    run_id: str = "manual__2026-01-01T00:00:00+00:00"
-    map_index: int = -1
-    max_tries: int = 0
-    pushed: dict[str, Any] = field(default_factory=dict)
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = value
-
-
-@dataclass(frozen=True)
-class Provider:
-    """Runs operators against the test's namespace without an Airflow around them."""
-
-    cluster: Cluster
-    namespace: str
-
-    def context(self, operator: Any, try_number: int = 1) -> dict[str, Any]:
-        instance = FakeInstance(operator.task_id, try_number)
-        run = SimpleNamespace(run_id=instance.run_id, run_after=datetime(2026, 1, 1, tzinfo=UTC))
-        dag = SimpleNamespace(dag_id=instance.dag_id)
-        shared = {"ti": instance, "task_instance": instance, "run_id": instance.run_id}
-        return {**shared, "dag_run": run, "dag": dag, "task": operator}
-
-    def run(self, operator: Any, try_number: int = 1) -> tuple[Any, dict[str, Any]]:
-        """Execute an operator; its result and its XComs."""
-        context = self.context(operator, try_number)
-        return operator.execute(context), context["ti"].pushed
-
-    def defer(self, operator: Any, try_number: int = 1) -> TaskDeferred:
-        """Execute an operator that defers."""
-        with pytest.raises(TaskDeferred) as raised:
-            self.run(operator, try_number)
-        return raised.value
-
-    def jobs(self) -> list[Any]:
-        return list(self.cluster.batch.list_namespaced_job(self.namespace).items)
-
-    def pods(self) -> list[Any]:
-        return list(self.cluster.core.list_namespaced_pod(self.namespace).items)
-
-    def until_gone(self, lister: Callable[..., Any], **selectors: str) -> None:
-        """Wait by a watch until a list is empty."""
-        found = lister(self.namespace, **selectors)
-        left = {item.metadata.uid for item in found.items}
-        if not left:
-            return
-        version = found.metadata.resource_version
-        options = {"resource_version": version, "timeout_seconds": PATIENCE, **selectors}
-        stream = watch.Watch().stream(lister, self.namespace, **options)
-        for event in stream:
-            if event["type"] == "DELETED":
-                left.discard(event["raw_object"]["metadata"]["uid"])
-            if not left:
-                stream.close()
-                return
-        raise AssertionError(f"{len(left)} are still there after {PATIENCE} s")
-
-
-@pytest.fixture
-def provider(cluster: Cluster, namespace: str, image: str, monkeypatch: pytest.MonkeyPatch) -> Provider:
-    """Connections to the cluster and its namespace, as an administrator would make them."""
-    kubernetes = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(cluster.kubeconfig)}}
-    monkeypatch.setenv("AIRFLOW_CONN_THE_CLUSTER", json.dumps(kubernetes))
-
-    def connection(name: str, **extra: Any) -> None:
-        common = {"kubernetes_conn_id": "the_cluster", "namespace": namespace, "image": image}
-        body = {"conn_type": "feast", "extra": {**common, "cpu_request": "100m", **extra}}
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(body))
-
-    connection("feast_inline", configuration=json.dumps(STORE))
-    connection("feast_nowhere", config_map="nowhere")
-    connection("feast_key", config_map="definitions")
-    connection(
-        "feast_image",
-        image="registry.invalid/feast:none",
-        configuration=json.dumps(STORE),
-        startup_timeout_seconds=40 if REAL else 2,
-    )
-    body = {"metadata": {"name": "definitions"}, "data": {"definitions.py": DEFINITIONS}}
-    cluster.core.create_namespaced_config_map(namespace, body)
-    return Provider(cluster, namespace)
+def pod_spec() -> dict[str, Any]:
+    """A pod that the restricted standard admits."""
+    job = yaml.safe_load(GOLDEN[0].read_text(encoding="utf-8"))
+    spec: dict[str, Any] = job["spec"]["template"]["spec"]
+    return spec
 
 
 def version(**more: Any) -> FeastCommandOperator:
@@ -335,67 +226,56 @@ def test_a_deferred_task_concludes_with_what_its_trigger_saw(
     assert context["ti"].pushed["result"] == result
 
 
-def account_connection(provider: Provider, account: str) -> str:
-    """A Kubernetes connection with the token of a new service account."""
-    core, namespace = provider.cluster.core, provider.namespace
-    core.create_namespaced_service_account(namespace, {"metadata": {"name": account}})
-    request = {"spec": {"audiences": None, "expirationSeconds": 3600}}
-    token = core.create_namespaced_service_account_token(account, namespace, request).status.token
-    known = yaml.safe_load(provider.cluster.kubeconfig.read_text(encoding="utf-8"))
-    for user in known["users"]:
-        user["user"] = {"token": token}
-    return json.dumps({"conn_type": "kubernetes", "extra": {"kube_config": json.dumps(known)}})
-
-
-def give_the_rights_of_the_readme(provider: Provider, account: str) -> None:
-    """The Role that the README shows, for a service account of the namespace."""
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    (text,) = re.findall(r"```yaml\n(rules:\n.*?)```", readme, re.S)
-    rbac, namespace = provider.cluster.rbac, provider.namespace
-    rbac.create_namespaced_role(namespace, {"metadata": {"name": account}, **yaml.safe_load(text)})
-    binding = {
-        "metadata": {"name": account},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
-        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
-    }
-    rbac.create_namespaced_role_binding(namespace, binding)
-    wait_for(rbac.list_namespaced_role_binding, namespace, lambda found: found["metadata"]["name"] == account)
-
-
-@pytest.mark.parametrize("deferrable", [False, True])
-def test_one_role_with_the_rights_of_the_readme_is_enough_and_less_names_what_is_missing(
-    provider: Provider, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+def test_without_rights_the_first_missing_rule_is_named(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task, "DEFER_AFTER_SECONDS", 0.0 if deferrable else 10.0)
-    monkeypatch.setenv("AIRFLOW_CONN_THE_CLUSTER", account_connection(provider, "airflow"))
-    operator = FeastApplyOperator(
-        task_id="apply",
-        feast_conn_id="feast_inline",
-        definitions=ConfigMapDefinitions("definitions"),
-        deferrable=deferrable,
-    )
-    with pytest.raises(ForbiddenError, match="airflow") as raised:
-        provider.run(operator)
+    cluster, namespace = provider.cluster, provider.namespace
+    cluster.core.create_namespaced_service_account(namespace, {"metadata": {"name": "powerless"}})
+    monkeypatch.setenv("AIRFLOW_CONN_THE_CLUSTER", connection_as(cluster, namespace, "powerless"))
+    with pytest.raises(ForbiddenError, match="powerless") as raised:
+        provider.run(version())
     assert "verbs: [" in raised.value.remedy
-    give_the_rights_of_the_readme(provider, "airflow")
-    if not deferrable:
-        result, _ = provider.run(operator)
-    else:
-        deferred = provider.defer(operator)
+    assert provider.jobs() == []
 
-        async def first_event() -> Any:
-            return await anext(aiter(deferred.trigger.run()))
 
-        event = asyncio.run(first_event())
-        result = getattr(operator, deferred.method_name)(provider.context(operator), event=event.payload)
-    assert result["outcome"] == "succeeded"
+def test_a_writer_waits_until_the_lock_is_free(provider: Provider, capfd: pytest.CaptureFixture[str]) -> None:
+    cluster, namespace = provider.cluster, provider.namespace
+    hold = {"suspend": True, "template": {"spec": pod_spec()}}
+    body = {"metadata": {"name": "other", "labels": {L_MANAGED_BY: MANAGED_BY}}, "spec": hold}
+    other = cluster.batch.create_namespaced_job(namespace, body)
+    times = [(datetime.now(UTC) - timedelta(seconds=s)).isoformat() for s in (3, 2, 1)]
+
+    def lease(since: str) -> dict[str, Any]:
+        holder = Holder(other.metadata.uid, "other", namespace, since=since)
+        annotations = {A_HOLDERS: write_holders({holder.uid: holder})}
+        return {"metadata": {"name": "feast-inline", "annotations": annotations}}
+
+    log: list[str] = []
+
+    def told(since: str) -> bool:
+        log.append(capfd.readouterr().out)
+        return f"Job other in namespace {namespace} has held the whole registry since {since}" in "".join(log)
+
+    cluster.leases.create_namespaced_lease(namespace, lease(times[0]))
+    operator = FeastApplyOperator(
+        task_id="apply", feast_conn_id="feast_inline", definitions=ConfigMapDefinitions("definitions")
+    )
+    found: list[Any] = []
+    waiter = threading.Thread(target=lambda: found.append(provider.run(operator)[0]), daemon=True)
+    waiter.start()
+    for since in times:
+        cluster.leases.patch_namespaced_lease("feast-inline", namespace, lease(since))
+        until(lambda since=since: told(since), f"the waiter to see the holder of {since}")
+    assert [job.metadata.name for job in provider.jobs() if not job.spec.suspend] == []
+    cluster.batch.delete_namespaced_job("other", namespace, propagation_policy="Background")
+    waiter.join(PATIENCE)
+    assert [result["outcome"] for result in found] == ["succeeded"]
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
 def test_the_server_admits_every_golden_manifest(provider: Provider, path: Path) -> None:
     job = yaml.safe_load(path.read_text(encoding="utf-8"))
     job["metadata"]["namespace"] = provider.namespace
-    admitted = FeastHook("feast_inline").cluster.create_job(job, dry_run=True)
-    assert admitted is not None
+    admitted, _ = FeastHook("feast_inline").cluster.try_job(job)
     assert admitted["spec"]["template"]["spec"]["containers"][0]["name"] == "feast"
     assert provider.jobs() == []

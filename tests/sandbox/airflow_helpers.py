@@ -24,8 +24,10 @@ PREAMBLE = """
 from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable, task
 from airflow_provider_feast.operators.feast import *
+from airflow_provider_feast.operators.preflight import FeastPreflightOperator
 from airflow_provider_feast.model.sources import *
 from airflow_provider_feast.sensors.feast import FeastJobSensor
+from airflow_provider_feast.sensors.feature_store import FeatureStoreReadySensor
 """
 
 

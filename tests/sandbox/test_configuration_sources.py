@@ -268,6 +268,6 @@ FeastApplyOperator(
     task_id="none", feast_conn_id="feast_bare", {DEFINITIONS}, configuration=FeatureStoreConfiguration("none")
 )
 """)
-    assert run["slow"].error.startswith("FeastConfigurationError: the FeatureStore 'slow' has no client")
-    assert "phase is Pending (Registry: the registry's volume is full)" in run["slow"].error
+    assert run["slow"].error.startswith("FeatureStoreNotReadyError: the FeatureStore 'slow' is Pending")
+    assert "Registry (no reason): the registry's volume is full" in run["slow"].error
     assert run["none"].error.startswith("MissingObjectError: the FeatureStore 'none' does not exist")

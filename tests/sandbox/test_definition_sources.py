@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from airflow_helpers import Cluster, DagServer, Run, feast_connection, store
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
 from git_server import GitServer, Origin, git
+from ssh_server import SshServer, key_pair
 
 from airflow_provider_feast.sandbox import Sandbox, demo_repo
 from airflow_provider_feast.sandbox.demo_world import World, run_job
@@ -186,24 +185,75 @@ def test_a_server_that_is_not_there_is_no_fault_of_the_dag(airflow: DagServer, w
     assert run["apply"].error.startswith("DefinitionsUnreachableError"), run["apply"].error
 
 
-@pytest.mark.parametrize("profile", ["restricted", "arbitrary-uid"])
-def test_openssh_gets_as_far_as_the_server_under_any_user_id(
-    airflow: DagServer, cluster: Cluster, world: World, profile: str
-) -> None:
-    key = ed25519.Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+@pytest.fixture(scope="module")
+def ssh_server(
+    cluster: Cluster, origin: Origin, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SshServer]:
+    """An SSH server, and Secrets of those that know it, do not know it, or take it for another one."""
+    server = SshServer(tmp_path_factory.mktemp("sshd"))
+    other = key_pair()
+    for name, key, hosts in (
+        ("ssh-right", server.private_key, server.known_hosts),
+        ("ssh-wrong-key", other[0], server.known_hosts),
+        ("ssh-wrong-host", server.private_key, f"[127.0.0.1]:{server.port} {other[1]}\n"),
+    ):
+        body = {"metadata": {"name": name}, "stringData": {"ssh-privatekey": key, "known_hosts": hosts}}
+        cluster.core.create_namespaced_secret(cluster.namespace, body)
+    yield server
+    server.stop()
+
+
+def over_ssh(server: SshServer, origin: Origin, world: World, secret: str) -> str:
+    return (
+        f"definitions=GitDefinitions({server.url(origin.bare)!r}, subdirectory='features/demo', secret={secret!r}, "
+        f"image={world.image!r})"
     )
-    body = {
-        "metadata": {"name": f"git-{profile}"},
-        "stringData": {"ssh-privatekey": key.decode(), "known_hosts": "[127.0.0.1]:1 ssh-ed25519 AAAA"},
-    }
+
+
+@pytest.mark.parametrize("profile", ["restricted", "arbitrary-uid"])
+def test_a_key_opens_a_repository_over_ssh_under_any_user_id(
+    airflow: DagServer, world: World, origin: Origin, ssh_server: SshServer, profile: str
+) -> None:
+    given = over_ssh(ssh_server, origin, world, "ssh-right")
+    run = apply(airflow, "ssh", "feast_bare", f"{given}, security_profile={profile!r}")
+    assert run["apply"].state == "success", run["apply"].error + ssh_server.log.read_text()
+    assert run["apply"].xcoms["result"]["commit"] == git("rev-parse", "main", cwd=origin.bare)
+    assert ssh_server.private_key.splitlines()[2] not in run["apply"].log
+
+
+@pytest.mark.parametrize(
+    ("secret", "error", "says"),
+    [
+        ("ssh-wrong-key", "DefinitionsRefusedError", "Permission denied (publickey"),
+        ("ssh-wrong-host", "DefinitionsError", "Host key verification failed"),
+    ],
+)
+def test_a_key_or_a_host_that_is_not_the_right_one_is_refused(
+    airflow: DagServer,
+    world: World,
+    origin: Origin,
+    ssh_server: SshServer,
+    secret: str,
+    error: str,
+    says: str,
+) -> None:
+    run = apply(airflow, "ssh-refused", "feast_bare", over_ssh(ssh_server, origin, world, secret))
+    assert run["apply"].error.startswith(f"{error}: "), run["apply"].error
+    assert says in run["apply"].error
+
+
+def test_an_ssh_server_that_is_not_there_is_no_fault_of_the_dag(
+    airflow: DagServer, cluster: Cluster, world: World
+) -> None:
+    secret = {"ssh-privatekey": key_pair()[0], "known_hosts": "[127.0.0.1]:1 ssh-ed25519 AAAA"}
+    body = {"metadata": {"name": "ssh-nowhere"}, "stringData": secret}
     cluster.core.create_namespaced_secret(cluster.namespace, body)
     given = (
-        f"GitDefinitions('ssh://git@127.0.0.1:1/features.git', secret='git-{profile}', image={world.image!r})"
+        f"GitDefinitions('ssh://git@127.0.0.1:1/features.git', secret='ssh-nowhere', image={world.image!r})"
     )
-    run = apply(airflow, "ssh", "feast_bare", f"definitions={given}, security_profile={profile!r}")
+    run = apply(airflow, "ssh-away", "feast_bare", f"definitions={given}")
     assert run["apply"].error.startswith("DefinitionsUnreachableError"), run["apply"].error
-    assert "connect to host 127.0.0.1 port 1: Connection refused" in run["apply"].error + run["apply"].log
+    assert "connect to host 127.0.0.1 port 1: Connection refused" in run["apply"].error
 
 
 @pytest.fixture(scope="module")

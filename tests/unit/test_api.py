@@ -112,7 +112,7 @@ def api(retry_seconds: float = 30.0) -> ClusterApi:
 @pytest.mark.parametrize("trouble", [refusal(429), refusal(503), MaxRetryError(None, "/", None)])  # type: ignore[arg-type]
 def test_a_short_outage_is_waited_out(trouble: Exception) -> None:
     request = Answers(trouble, {"kind": "Job"})
-    assert api()._call("get", "jobs", request) == {"kind": "Job"}
+    assert api().call("get", "jobs", request) == {"kind": "Job"}
     assert request.asked == 2
 
 
@@ -120,17 +120,17 @@ def test_a_short_outage_is_waited_out(trouble: Exception) -> None:
 def test_what_will_not_change_by_asking_again_is_asked_once(status: int) -> None:
     request = Answers(refusal(status))
     with pytest.raises(FeastError):
-        api()._call("get", "jobs", request)
+        api().call("get", "jobs", request)
     assert request.asked == 1
 
 
 @pytest.mark.parametrize("trouble", [refusal(500), MaxRetryError(None, "/", None)])  # type: ignore[arg-type]
 def test_a_long_outage_is_an_error_that_can_be_tried_again(trouble: Exception) -> None:
     with pytest.raises(ApiUnavailableError) as caught:
-        api(retry_seconds=0)._call("get", "jobs", Answers(trouble))
+        api(retry_seconds=0).call("get", "jobs", Answers(trouble))
     assert caught.value.retryable
     assert caught.value.__cause__ is trouble
 
 
 def test_a_status_that_belongs_to_normal_life_is_none() -> None:
-    assert api()._call("get", "jobs", Answers(refusal(404)), expected=(404,)) is None
+    assert api().call("get", "jobs", Answers(refusal(404)), expected=(404,)) is None

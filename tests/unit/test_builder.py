@@ -182,6 +182,34 @@ def test_what_the_operator_forces_on_a_job_is_undone() -> None:
     assert container(job)["image"] == IMAGE
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"pod_options": {"automount_service_account_token": True}},
+        {"job_overrides": {"spec": {"template": {"spec": {"automountServiceAccountToken": True}}}}},
+        {"job_overrides": {"spec": {"template": {"spec": {"automountServiceAccountToken": None}}}}},
+    ],
+)
+@pytest.mark.parametrize("profile", ["restricted", "privileged"])
+def test_a_token_is_mounted_only_where_the_connection_says_so(asked: dict[str, Any], profile: str) -> None:
+    with pytest.raises(FeastDagError, match="automountServiceAccountToken") as caught:
+        final(security_profile=profile, **asked)
+    assert "kubernetes_api_access" in caught.value.remedy
+    job = final(security_profile=profile, kubernetes_api_access=True, **asked)
+    assert pod_spec(job).get("automountServiceAccountToken") is not False
+    assert pod_spec(final(kubernetes_api_access=True))["automountServiceAccountToken"] is True
+
+
+def test_what_can_be_written_under_a_read_only_root_has_a_limit() -> None:
+    volumes = {"spec": {"template": {"spec": {"volumes": [{"name": "cache", "emptyDir": {}}]}}}}
+    with pytest.raises(FeastDagError, match=r"volumes\[cache\].emptyDir.sizeLimit must be set"):
+        final(job_overrides=volumes)
+    volumes["spec"]["template"]["spec"]["volumes"][0]["emptyDir"] = {"sizeLimit": "1Gi"}
+    assert {"name": "cache", "emptyDir": {"sizeLimit": "1Gi"}} in pod_spec(final(job_overrides=volumes))[
+        "volumes"
+    ]
+
+
 def test_a_termination_policy_that_was_asked_for_stays() -> None:
     assert (
         container(final(pod_options={"termination_message_policy": "File"}))["terminationMessagePolicy"]

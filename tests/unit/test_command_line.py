@@ -50,7 +50,8 @@ def test_airflow_and_the_module_have_the_same_commands() -> None:
     module, _, name = path.rpartition(".")
     assert getattr(sys.modules[module], name) is get_feast_cli_commands
     (feast,) = get_feast_cli_commands()
-    (jobs,) = feast.subcommands
+    jobs, *others = feast.subcommands
+    assert [command.name for command in others] == ["manifests", "preflight"]
     assert isinstance(jobs, GroupCommand)
     assert [command.name for command in jobs.subcommands] == ["list", "clean"]
     parser = argparse.ArgumentParser()

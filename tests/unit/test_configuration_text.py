@@ -15,7 +15,7 @@ from airflow_provider_feast.model.errors import (
     FeastError,
     MissingObjectError,
 )
-from airflow_provider_feast.model.feature_store import read_feature_store_status
+from airflow_provider_feast.model.feature_store import read_state
 from airflow_provider_feast.model.settings import FeastSettings, read_settings
 from airflow_provider_feast.model.sources import (
     ConfigMapConfiguration,
@@ -40,8 +40,15 @@ class Cluster:
     def read_config_map(self, name: str) -> Any:
         return self.objects.get(("configmaps", self.namespace, name))
 
-    def read_feature_store(self, name: str) -> Any:
-        return self.objects.get(("featurestores", self.namespace, name))
+    api_client = None
+
+    def call(self, verb: str, resource: str, method: Any, *place: str) -> Any:
+        """A custom resource."""
+        _, _, namespace, plural, name = place
+        assert (verb, resource, method.__name__) == ("get", plural, "get_namespaced_custom_object")
+        if (plural, namespace, name) not in self.objects:
+            raise MissingObjectError(f'featurestores.feast.dev "{name}" not found')
+        return self.objects[plural, namespace, name]
 
 
 def config_map(text: str) -> dict[str, Any]:
@@ -94,7 +101,9 @@ def test_a_patch_over_a_config_map_makes_one_for_the_job_and_without_it_none() -
     assert patched.files["feature_store.yaml"].startswith("project: other\n")
     assert isinstance(patched.settings.configuration, InlineConfiguration)
     assert "" != plain.digest != patched.digest != ""
-    with pytest.raises(MissingObjectError, match="'gone' does not exist, or has no key"):
+    with pytest.raises(
+        MissingObjectError, match=r"'gone', which should hold feature_store.yaml, does not exist"
+    ):
         resolved({"config_map": "gone", "configuration_patch": {"project": "other"}}, objects)
 
 
@@ -175,6 +184,36 @@ def test_secrets_in_plain_text_are_named_and_not_quoted() -> None:
     assert "hunter2" not in "".join(found.warnings)
 
 
+KUBERNETES_AUTH = TEXT + "auth: {type: kubernetes}\n"
+
+
+@pytest.mark.parametrize(
+    ("extra", "warned"),
+    [
+        ({"configuration": KUBERNETES_AUTH}, True),
+        ({"feature_store_resource": "shop"}, True),
+        ({"feature_store_resource": "stores/shop", "namespace": "features"}, True),
+        ({"configuration": KUBERNETES_AUTH, "kubernetes_api_access": True}, False),
+        ({"configuration": KUBERNETES_AUTH, "env": {"LOCAL_K8S_TOKEN": {"secret": "t", "key": "k"}}}, False),
+        ({"configuration": TEXT + "auth: {type: no_auth}\n"}, False),
+        ({"configuration": TEXT + "auth: none\n"}, False),
+    ],
+)
+def test_a_configuration_that_wants_a_token_says_so_where_pods_have_none(
+    extra: dict[str, Any], warned: bool
+) -> None:
+    objects = {
+        (kind, place, name): made
+        for place in ("features", "stores")
+        for kind, name, made in (
+            ("featurestores", "shop", feature_store(place)),
+            ("configmaps", "feast-shop-client", config_map(KUBERNETES_AUTH)),
+        )
+    }
+    found = [text for text in resolved(extra, objects).warnings if "kubernetes_api_access" in text]
+    assert len(found) == warned
+
+
 # --- FeatureStore ---------------------------------------------------------------------------------------
 
 
@@ -215,9 +254,12 @@ def test_of_another_namespace_the_configuration_is_copied_and_the_account_is_not
         ({}, "the FeatureStore 'shop' does not exist"),
         (
             {("featurestores", "features", "shop"): feature_store(clientConfigMap=None, phase="")},
-            "phase is not set yet",
+            "the FeatureStore 'shop' is not yet looked at by the Feast operator",
         ),
-        ({("featurestores", "features", "shop"): feature_store()}, "'feast-shop-client' does not exist"),
+        (
+            {("featurestores", "features", "shop"): feature_store()},
+            "'feast-shop-client', which should hold feature_store.yaml, does not exist",
+        ),
     ],
 )
 def test_a_feature_store_that_cannot_be_used_says_why(objects: Any, says: str) -> None:
@@ -237,7 +279,7 @@ def test_a_feature_store_that_cannot_be_used_says_why(objects: Any, says: str) -
     ],
 )
 def test_the_image_has_the_version_of_the_feature_store(version: Any, image: str) -> None:
-    facts = read_feature_store_status(feature_store(feastVersion=version))
+    facts = read_state(feature_store(feastVersion=version))
     assert facts.image.removeprefix("quay.io/feastdev/") == image
 
 

@@ -15,13 +15,17 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from job_plans import STORE, make_plan
 
+from airflow_provider_feast.cli.manifests_command import rendered
 from airflow_provider_feast.jobs import yaml_text
 from airflow_provider_feast.jobs.definitions import definitions_part
 from airflow_provider_feast.jobs.manifest import build_job
 from airflow_provider_feast.jobs.sources import resolve
 from airflow_provider_feast.model.command import FeastCommand
+from airflow_provider_feast.model.egress import read_egress
 from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDagError, FeastError
 from airflow_provider_feast.model.fields import FIELDS
+from airflow_provider_feast.model.identity import read_identity
+from airflow_provider_feast.model.manifests import Installation, read_account, read_amounts, read_dns
 from airflow_provider_feast.model.security import PROFILES, loosened
 from airflow_provider_feast.model.settings import FeastSettings, read_settings
 from airflow_provider_feast.model.sources import (
@@ -434,3 +438,43 @@ def test_a_secret_is_never_written_however_it_is_cut_into_writes(secret: str, cu
     stream.drain()
     assert secret.encode() not in b"\n".join(written)
     assert b"***" in b"\n".join(written)
+
+
+# --- what a platform team installs ------------------------------------------------------------------------
+
+targets = st.one_of(
+    text,
+    st.builds("{}:{}".format, text, st.one_of(text, st.integers(-1, 70_000))),
+    st.sampled_from(
+        ["h:\u00b2", "h:" + "1" * 5_000, "[::1]:0", "10.0.0.0/33:1", "1.2.3.4:65536", "[fe80::1%eth0]:1"]
+    ),
+)
+
+
+@given(targets, targets, targets, targets, text)
+def test_an_installation_is_refused_or_is_yaml_of_what_was_asked(
+    egress: str, account: str, dns: str, amount: str, store_name: str
+) -> None:
+    try:
+        wanted = Installation(
+            feature_store=store_name,
+            airflow=(read_account(account),),
+            egress=(read_egress(egress),),
+            dns=read_dns(dns),
+            quota=read_amounts([amount.replace(":", "=")], "quota"),
+        )
+        shown = rendered(wanted)
+    except FeastDagError as error:
+        explained(error)
+        return
+    documents = list(yaml.safe_load_all(shown))
+    assert all(part["kind"] and part["metadata"]["name"] for part in documents)
+    assert 0 < wanted.egress[0].port < 65536
+
+
+@given(targets, st.sampled_from([read_egress, read_account, read_dns, read_identity]))
+def test_each_part_of_an_installation_is_refused_or_read(given_text: str, read: Any) -> None:
+    try:
+        read(given_text)
+    except FeastDagError as error:
+        explained(error)

@@ -270,6 +270,7 @@ NOT_TEMPLATED = {
     *("deferrable", "log_interval", "backoff_limit", "command_mode", "mode", "poke_interval"),
     *(
         "retry_policy",
+        "preflight",
         "allow_empty",
         "allow_deletions",
         "skip_source_validation",

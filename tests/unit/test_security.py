@@ -16,6 +16,7 @@ from airflow_provider_feast.model.security import (
     loosened,
     pod_security_context,
     profile_named,
+    token_mounted,
 )
 from airflow_provider_feast.sandbox.admission.podsecurity import violations
 
@@ -28,7 +29,10 @@ def pod_spec(profile: str) -> dict[str, Any]:
         "securityContext": pod_security_context(chosen, 1001),
         "initContainers": [{"name": "definitions", **copy.deepcopy(container)}],
         "containers": [{"name": "feast", **copy.deepcopy(container)}],
-        "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "config", "configMap": {"name": "c"}}],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+            {"name": "config", "configMap": {"name": "c"}},
+        ],
     }
 
 
@@ -115,6 +119,18 @@ BASELINE = {
     "privileged": (main(privileged=True), "containers[feast].securityContext.privileged"),
     "privileged init": (init(privileged=True), "initContainers[definitions].securityContext.privileged"),
     "capabilities": (main(capabilities={"drop": ["ALL"], "add": ["SYS_ADMIN"]}), "SYS_ADMIN"),
+    "probe of a host": (
+        lambda spec: spec["containers"][0].update(
+            livenessProbe={"httpGet": {"port": 80, "host": "10.0.0.1"}}
+        ),
+        "containers[feast].livenessProbe.httpGet.host",
+    ),
+    "hook of a host": (
+        lambda spec: spec["containers"][0].update(
+            lifecycle={"preStop": {"tcpSocket": {"port": 80, "host": "10.0.0.1"}}}
+        ),
+        "containers[feast].lifecycle.preStop.tcpSocket.host",
+    ),
     "host port": (
         lambda spec: spec["containers"][0].update(ports=[{"containerPort": 80, "hostPort": 80}]),
         "hostPort",
@@ -186,6 +202,26 @@ def test_a_writable_root_needs_the_profile_that_says_so(
     loosen(spec)
     assert any("readOnlyRootFilesystem" in line for line in loosened(spec, PROFILES[name]))
     assert loosened(spec, PROFILES["writable-root"]) == []
+
+
+def test_an_empty_dir_without_a_limit_needs_a_writable_root() -> None:
+    spec = pod_spec("restricted")
+    spec["volumes"][0]["emptyDir"] = {"medium": "Memory"}
+    assert loosened(spec, PROFILES["restricted"]) == ["volumes[tmp].emptyDir.sizeLimit must be set"]
+    assert loosened(spec, PROFILES["writable-root"]) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "mounted"),
+    [
+        ({}, True),
+        ({"automountServiceAccountToken": True}, True),
+        ({"automountServiceAccountToken": None}, True),
+        ({"automountServiceAccountToken": False}, False),
+    ],
+)
+def test_a_pod_that_says_nothing_mounts_a_token(spec: dict[str, Any], mounted: bool) -> None:
+    assert token_mounted(spec) is mounted
 
 
 @pytest.mark.parametrize("case", [*BASELINE, *RESTRICTED])

@@ -6,14 +6,17 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowTaskTimeout, TaskDeferred
 from job_plans import IMAGE
 
+from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs import killing, task
-from airflow_provider_feast.jobs.sources import Resolved, resolve
+from airflow_provider_feast.jobs.api import ClusterApi
+from airflow_provider_feast.jobs.preflight import Preflight
+from airflow_provider_feast.jobs.sources import Resolved, config_map_text, resolve
 from airflow_provider_feast.jobs.task import TaskRun
 from airflow_provider_feast.model.errors import (
     ApiUnavailableError,
@@ -28,7 +31,7 @@ from airflow_provider_feast.model.errors import (
 from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
 from airflow_provider_feast.model.result import CommandResult, ViewTotals
 from airflow_provider_feast.model.settings import read_settings
-from airflow_provider_feast.model.sources import InlineConfiguration
+from airflow_provider_feast.model.sources import ConfigMapConfiguration, InlineConfiguration
 from airflow_provider_feast.model.windows import Window
 from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastMaterializeOperator
 from airflow_provider_feast.triggers.feast import FeastJobTrigger, outcome_event
@@ -56,6 +59,11 @@ class Cluster:
 
     def patch_job(self, name: str, patch: Any) -> None:
         self.patched.append(patch)
+
+    namespace = "features"
+
+    def read_namespace(self) -> dict[str, Any]:
+        return {"metadata": {"name": "features"}}
 
     def read_config_map(self, name: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = self.config_maps.get(name)
@@ -87,10 +95,21 @@ class Hook:
     def readable_configuration(self) -> str | None:
         if self._yaml:
             return self._yaml
-        return self.cluster.config_maps.get("feast-config", {"data": {}})["data"].get("feature_store.yaml")
+        source = self.settings.configuration
+        return (
+            config_map_text(cast(ClusterApi, self.cluster), source)
+            if isinstance(source, ConfigMapConfiguration)
+            else None
+        )
 
-    def check_sources(self) -> None:
+    feast_conn_id = "feast_production"
+
+    def check_settings(self) -> None:
         """All is there."""
+
+    @property
+    def preflight(self) -> Preflight:
+        return Preflight(cast(FeastHook, self))
 
     def watch(self, *_: Any) -> None:
         """The Job runs on when the worker's patience ends."""
@@ -153,6 +172,7 @@ def test_a_succeeded_job_gives_one_small_result(monkeypatch: pytest.MonkeyPatch)
         "feast_version": "0.67.0",
         "commit": "",
         "security_profile": "restricted",
+        "kubernetes_api_access": False,
         "views": {"driver_stats": {"rows": 7, "seconds": 1.5, "windows": 1}},
         "views_omitted": 0,
         "gaps": {},
@@ -456,10 +476,16 @@ def test_the_configured_project_is_confirmed(monkeypatch: pytest.MonkeyPatch, in
 def test_a_configuration_that_cannot_be_read_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     hook = Hook()
     run, _ = make_run(monkeypatch, hook)
-    with pytest.raises(FeastConfigurationError, match="cannot be confirmed"):
+    with pytest.raises(MissingObjectError, match="'feast-config', which should hold"):
         run.confirm_project("demo")
     hook.cluster.config_maps["feast-config"] = {"data": {"feature_store.yaml": "- a list"}}
     with pytest.raises(FeastConfigurationError, match="is not a mapping"):
+        run.confirm_project("demo")
+
+
+def test_a_configuration_in_the_image_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = make_run(monkeypatch, Hook(config_map="", definitions_path="/repo"))
+    with pytest.raises(FeastConfigurationError, match="cannot be confirmed"):
         run.confirm_project("demo")
 
 
