@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, Callable, Mapping
 
 from airflow_provider_feast.runner.basics import REFUSED, Failure
-from airflow_provider_feast.runner.guarding import TICK, aware, newest_end
-from airflow_provider_feast.runner.intervals import DAY, Span, brief, cut, passed_over, span_text
+from airflow_provider_feast.runner.guarding import newest_end
+from airflow_provider_feast.runner.intervals import DAY, TICK, Span, aware, brief, cut, passed_over, span_text
 from airflow_provider_feast.runner.output import Output, quiet
 from airflow_provider_feast.runner.report import Report
 

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_feast.runner.basics import NOTHING, Failure
 from airflow_provider_feast.runner.commands import Session, open_store, run_through_python
-from airflow_provider_feast.runner.guarding import aware
-from airflow_provider_feast.runner.intervals import merged
+from airflow_provider_feast.runner.intervals import aware, merged
 from airflow_provider_feast.runner.planning import sources_of
 from airflow_provider_feast.runner.reasons import chain, described
 

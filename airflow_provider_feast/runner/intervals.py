@@ -8,13 +8,18 @@ microsecond.
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import Iterable, Mapping
-
-from airflow_provider_feast.runner.guarding import TICK, aware
+from typing import Any, Iterable, Mapping
 
 Span = tuple[datetime, datetime]
 DAY = timedelta(days=1)
+TICK = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def aware(value: Any) -> datetime:
+    """A row's time in UTC; Feast means UTC where none is said."""
+    moment: datetime = value
+    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment
 
 
 def brief(moment: datetime) -> str:

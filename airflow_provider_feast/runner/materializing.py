@@ -9,8 +9,9 @@ from typing import Any
 
 from airflow_provider_feast.runner.basics import REFUSED, Failure
 from airflow_provider_feast.runner.commands import Session, open_store, print_traceback, run_through_python
-from airflow_provider_feast.runner.guarding import TICK, newest_end, older
+from airflow_provider_feast.runner.guarding import newest_end, older
 from airflow_provider_feast.runner.inspecting import listed_objects
+from airflow_provider_feast.runner.intervals import TICK
 from airflow_provider_feast.runner.output import quiet
 from airflow_provider_feast.runner.planning import (
     Load,

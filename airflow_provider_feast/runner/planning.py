@@ -8,8 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple, Sequence
 
 from airflow_provider_feast.runner.basics import USAGE, Failure
-from airflow_provider_feast.runner.guarding import TICK
-from airflow_provider_feast.runner.intervals import span_text
+from airflow_provider_feast.runner.intervals import TICK, span_text
 
 
 class Load(NamedTuple):

@@ -9,7 +9,8 @@ from inspect import signature
 from typing import Any, Callable, Protocol
 
 from airflow_provider_feast.runner.basics import BATCH_ROWS, NOTHING, Failure, Interrupted, wrap
-from airflow_provider_feast.runner.guarding import TICK, aware, newer_rows, newest_end, older
+from airflow_provider_feast.runner.guarding import newer_rows, newest_end, older
+from airflow_provider_feast.runner.intervals import TICK, aware
 from airflow_provider_feast.runner.output import Output
 from airflow_provider_feast.runner.progress import Progress
 from airflow_provider_feast.runner.report import Report
