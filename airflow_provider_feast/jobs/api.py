@@ -274,6 +274,14 @@ class ClusterApi:
         )
         return list(body.get("items") or ())
 
+    def read_log(self, pod: str, container: str) -> str:
+        """All that a container wrote, as far as the node has kept it; "" when the pod is gone."""
+        read = self._core.read_namespaced_pod_log
+        answer = self.send(
+            "get", "pods/log", read, pod, self.namespace, container=container, expected=(400, 404)
+        )
+        return "" if answer is None else answer.data.decode(errors="replace")
+
     def list_events(self, kind: str, name: str) -> list[dict[str, Any]]:
         """The Events about one object."""
         selector = f"involvedObject.kind={kind},involvedObject.name={name}"

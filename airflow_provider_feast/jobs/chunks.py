@@ -14,7 +14,7 @@ from airflow_provider_feast.jobs.pod_view import condition, pods_of
 from airflow_provider_feast.model.indexes import format_indexes
 from airflow_provider_feast.model.lock import ALL, LockRequest
 from airflow_provider_feast.model.naming import A_CHUNK_COUNT, A_CHUNKS, A_PLAN, A_TOTALS, L_EPOCH
-from airflow_provider_feast.model.plan import AnyPlan
+from airflow_provider_feast.model.plan import AnyPlan, IncrementalPlan
 from airflow_provider_feast.model.totals import Totals
 
 
@@ -48,14 +48,18 @@ def job_counts(load: ChunkedLoad | None, backoff_limit: int) -> dict[str, Any]:
     }
 
 
-def load_arguments(load: ChunkedLoad, older_windows: str, lock: LockRequest | None) -> list[str]:
-    """What the runner is told of a plan. Views that a dead writer left are freed as far as the lock goes."""
+def load_arguments(load: ChunkedLoad, older_windows: str, gaps: str, lock: LockRequest | None) -> list[str]:
+    """What the runner is told of a plan."""
+    found = ["--plan", load.plan.to_json(), "--chunks", format_indexes(load.chunks)]
+    if isinstance(load.plan, IncrementalPlan):
+        found += ["--gaps", gaps]
+    return [*found, *loading_arguments(older_windows, lock)]
+
+
+def loading_arguments(older_windows: str, lock: LockRequest | None) -> list[str]:
+    """What the runner is told of any load. Views that a dead writer left are freed as far as the lock goes."""
     heal = "none" if lock is None else "all" if ALL in lock.views else "planned"
-    chunks = format_indexes(load.chunks)
-    return [
-        *("--plan", load.plan.to_json(), "--chunks", chunks),
-        *("--older-windows", older_windows, "--heal", heal),
-    ]
+    return ["--older-windows", older_windows, "--heal", heal]
 
 
 def load_annotations(load: ChunkedLoad | None) -> dict[str, str]:

@@ -113,6 +113,8 @@ class Conclusion:
             "security_profile": settings.security_profile,
             "kubernetes_api_access": settings.kubernetes_api_access,
             **self._views(outcome),
+            "gaps": {view: [list(gap) for gap in found] for view, found in told.gaps.items()} if told else {},
+            "gaps_omitted": told.gaps_omitted if told else 0,
         }
 
     def _views(self, outcome: Outcome) -> dict[str, Any]:

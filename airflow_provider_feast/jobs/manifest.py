@@ -8,7 +8,13 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from airflow_provider_feast import __version__
-from airflow_provider_feast.jobs.chunks import ChunkedLoad, job_counts, load_annotations, load_arguments
+from airflow_provider_feast.jobs.chunks import (
+    ChunkedLoad,
+    job_counts,
+    load_annotations,
+    load_arguments,
+    loading_arguments,
+)
 from airflow_provider_feast.jobs.definitions import DefinitionsPart, InitStep, definitions_part, mount
 from airflow_provider_feast.jobs.environment import (
     environment,
@@ -27,6 +33,7 @@ from airflow_provider_feast.jobs.paths import (
 )
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import MATERIALIZE, FeastCommand
+from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.security import (
     container_security_context,
@@ -75,6 +82,7 @@ class JobPlan(NamedTuple):
     :param older_windows: what a materialization does with rows older than what is online.
     :param load: the chunks of a plan, which make it an Indexed Job, or ``None``.
     :param allow_deletions: whether ``apply`` may delete what the definitions lack.
+    :param gaps: what ``materialize-incremental`` does with what it would pass over.
     """
 
     name: str
@@ -92,6 +100,7 @@ class JobPlan(NamedTuple):
     older_windows: str = "overwrite"
     load: ChunkedLoad | None = None
     allow_deletions: bool = False
+    gaps: str = "ignore"
 
 
 def build_job(plan: JobPlan) -> dict[str, Any]:
@@ -127,13 +136,15 @@ def build_job(plan: JobPlan) -> dict[str, Any]:
 
 
 def left_undone(
-    command: FeastCommand, settings: FeastSettings, older_windows: str, allow_deletions: bool
+    command: FeastCommand, settings: FeastSettings, older_windows: str, allow_deletions: bool, gaps: str
 ) -> Iterable[str]:
     """What the runner would do for a command and ``command_mode="cli"`` does not, for the task's log."""
     if settings.command_mode != "cli":
         return
     if command.subcommand in MATERIALIZE and older_windows != "overwrite":
         yield "command_mode='cli' runs plain Feast: rows that are older than what is online are written as well"
+    if command.subcommand == "materialize-incremental" and gaps != "ignore":
+        yield "command_mode='cli' runs plain Feast: gaps before a view's last end are passed over, and not told"
     if command.subcommand == "apply" and not allow_deletions:
         yield "command_mode='cli' runs plain Feast: what the definitions lack is deleted"
 
@@ -247,8 +258,16 @@ def _init_container(plan: JobPlan, step: InitStep) -> dict[str, Any]:
 
 
 def feast_command(plan: JobPlan, part: DefinitionsPart, message_bytes: int) -> list[str]:
-    """What the container executes: the runner with Feast's argv, or plain ``feast``."""
+    """What the container executes: the runner with Feast's argv, or plain ``feast``.
+
+    :raises FeastDagError: when only the runner knows the command, and plain Feast shall run it.
+    """
     settings = plan.settings
+    if plan.command.of_runner and settings.command_mode == "cli":
+        raise FeastDagError(
+            f"{plan.command.subcommand} is a command of the runner, which command_mode='cli' leaves out",
+            remedy="set command_mode='runner' for it",
+        )
     config = [CONFIG_FILE] if settings.configuration is not None else []
     if settings.command_mode == "cli":
         repo = part.repo if settings.definitions is not None else TMP
@@ -261,13 +280,16 @@ def feast_command(plan: JobPlan, part: DefinitionsPart, message_bytes: int) -> l
     if part.checkout:
         options += ["--checkout", part.checkout]
     options += ["--termination-log", "/dev/termination-log", "--message-bytes", str(message_bytes)]
-    if plan.allow_empty and plan.command.subcommand in MATERIALIZE:
+    if plan.allow_empty and plan.command.loads:
         options.append("--allow-empty")
     if not settings.fast_start:
         options.append("--slow-start")
     if plan.load is not None:
-        arguments = load_arguments(plan.load, plan.older_windows, plan.lock)
+        arguments = load_arguments(plan.load, plan.older_windows, plan.gaps, plan.lock)
         return [settings.python, RUNNER, "materialize", *options, *arguments]
+    if plan.command.of_runner:
+        loading = loading_arguments(plan.older_windows, plan.lock) if plan.command.loads else []
+        return [settings.python, RUNNER, plan.command.subcommand, *options, *loading, *plan.command.arguments]
     if plan.older_windows != "overwrite" and plan.command.subcommand in MATERIALIZE:
         options += ["--older-windows", plan.older_windows]
     if plan.allow_deletions and plan.command.subcommand == "apply":

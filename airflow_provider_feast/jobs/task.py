@@ -280,8 +280,10 @@ class TaskRun:
         resolved = self._hook.resolved
         settings = resolved.settings._replace(deadline_seconds=self.settings.deadline_seconds)
         older, deletions = self._operator.online_policy, self._operator.deletions_allowed
+        gaps = self._operator.gap_policy
         if not self._warned:
-            say_warnings([*resolved.warnings, *left_undone(command, settings, older, deletions)], self._log)
+            undone = left_undone(command, settings, older, deletions, gaps)
+            say_warnings([*resolved.warnings, *undone], self._log)
             self._warned = True
 
         def build(name: str) -> dict[str, Any]:
@@ -301,6 +303,7 @@ class TaskRun:
                 older_windows=older,
                 load=load,
                 allow_deletions=deletions,
+                gaps=gaps,
             )
             return build_final_job(plan, self._hook.kubernetes, self._context)
 
@@ -318,8 +321,8 @@ class TaskRun:
         namespace, name = self._hook.namespace, metadata["name"]
         self._ti.xcom_push(key="job_name", value=name)
         self._ti.xcom_push(key="job_namespace", value=namespace)
-        command = " ".join(self._command.argv) if self._command else ""
-        self._log.info("Job %s in namespace %s runs `feast %s`.", name, namespace, command)
+        command = self._command.line if self._command else ""
+        self._log.info("Job %s in namespace %s runs `%s`.", name, namespace, command)
         if self._window:
             self._log.info("Window: %s", self._window)
         self._log.info("To look at it: kubectl -n %s describe job %s", namespace, name)

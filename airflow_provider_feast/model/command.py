@@ -31,15 +31,32 @@ class FeastCommand(NamedTuple):
 
     :param subcommand: e.g. ``apply``.
     :param arguments: what follows it, one string each, handed over without a shell.
+    :param of_runner: whether it is a command of the runner's own, which Feast does not know.
     """
 
     subcommand: str
     arguments: Sequence[str] = ()
+    of_runner: bool = False
 
     @property
     def argv(self) -> list[str]:
         """The subcommand and its arguments."""
         return [self.subcommand, *self.arguments]
+
+    @property
+    def line(self) -> str:
+        """The command for a person."""
+        return " ".join([*([] if self.of_runner else ["feast"]), *self.argv])
+
+    @property
+    def loads(self) -> bool:
+        """Whether it writes the online store from the offline store."""
+        return self.subcommand in MATERIALIZE or (self.of_runner and self.subcommand == "repair")
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether it is a command of the runner's that changes nothing."""
+        return self.of_runner and (self.subcommand == "inspect" or "--dry-run" in self.arguments)
 
     @classmethod
     def apply(
@@ -79,6 +96,27 @@ class FeastCommand(NamedTuple):
     def teardown(cls) -> FeastCommand:
         """``feast teardown``."""
         return cls("teardown")
+
+    @classmethod
+    def repair(
+        cls, start: str, end: str, *, feature_views: Iterable[str] = (), step: float, dry_run: bool = False
+    ) -> FeastCommand:
+        """The runner's ``repair``: load what the registry lacks.
+
+        :param start: ISO 8601 with a time zone, included.
+        :param end: as ``start``, excluded.
+        :param feature_views: names; none means all of the registry.
+        :param step: the length of a window, in seconds.
+        :param dry_run: only say what is missing.
+        """
+        flags = ["--dry-run"] if dry_run else []
+        range_ = ["--start", start, "--end", end, "--step", f"{step:g}"]
+        return cls("repair", [*range_, *flags, *_only(feature_views)], of_runner=True)
+
+    @classmethod
+    def inspect(cls, feature_views: Iterable[str] = ()) -> FeastCommand:
+        """The runner's ``inspect``: print the registry, or some feature views of it, as JSON lines."""
+        return cls("inspect", _only(feature_views), of_runner=True)
 
     @classmethod
     def read(cls, value: Any, name: str = "command") -> FeastCommand:
@@ -186,6 +224,10 @@ def check_version(value: Any, feature_views: Sequence[str], name: str = "version
             f"{name}={value!r} needs exactly one feature view, not {len(feature_views) or 'all'}",
             remedy="name it: feature_views=['…']",
         )
+
+
+def _only(names: Iterable[str]) -> list[str]:
+    return [part for name in check_feature_views(list(names) or None) for part in ("--view", name)]
 
 
 def _skips(source: bool, view: bool) -> list[str]:

@@ -207,6 +207,12 @@ FIELDS: tuple[Field, ...] = (
         "How long the Kubernetes API may be away before a task gives up. Default 600.",
         "integer",
     ),
+    Field(
+        "registry_rest_url",
+        "Registry REST server",
+        "Of `feast serve_registry --rest-api`, e.g. http://feast-registry:6572?project=shop; sensors ask it instead of "
+        "starting a Job.",
+    ),
     Field("deployment_id", "Airflow deployment", "Tells two Airflows apart that share a namespace."),
     Field("pod_options", "Pod options", "JSON object of KubernetesJobOperator keywords.", "json"),
     Field("job_overrides", "Job overrides", "JSON object: a partial Job, merged last.", "json"),

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_feast.model.command import MATERIALIZE, FeastCommand
+from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import FeastClusterError
 from airflow_provider_feast.model.naming import PREFIX, slug
 
@@ -96,18 +96,20 @@ def written_views(command: FeastCommand, concurrency: str) -> tuple[str, ...]:
     :param concurrency: ``registry`` (one writer), ``view`` (one writer for each view; SQL registries), ``none``.
     """
     verb = command.arguments[0] if command.arguments else ""
-    if concurrency == "none" or command.subcommand in _READERS or verb in _READING_VERBS:
+    if concurrency == "none" or command.only_reads:
         return ()
-    if concurrency == "view" and command.subcommand in MATERIALIZE:
+    if not command.of_runner and (command.subcommand in _READERS or verb in _READING_VERBS):
+        return ()
+    if concurrency == "view" and command.loads:
         return tuple(sorted(_named_views(command.arguments))) or (ALL,)
     return (ALL,)
 
 
 def _named_views(arguments: Iterable[str]) -> set[str]:
-    """The values of ``-v`` and ``--views``, in each of their spellings."""
+    """The values of ``-v`` and ``--views`` (the runner's: ``--view``), in each of their spellings."""
     parts, found = list(arguments), set()
     for before, part in zip(["", *parts], parts, strict=False):
-        if before in ("-v", "--views"):
+        if before in ("-v", "--views", "--view"):
             found.add(part)
         elif part.startswith("--views="):
             found.add(part.removeprefix("--views="))

@@ -1,6 +1,6 @@
 """What a materialization loads: windows, grouped into chunks of which each is one index of an Indexed Job.
 
-A plan is a rule wherever it can be, for a rule stays small however long the range is. Its digest says whether two Jobs
+A plan is a rule, for a rule stays small however long the range is. Its digest says whether two Jobs
 did parts of the same: only then does what one has completed count for the other.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -33,9 +33,6 @@ USUAL_CHUNKS = 50
 
 LEAST_WINDOWS = 7
 """Windows of a chunk where its length is not given: a pod takes seconds to start, a window less."""
-
-LONGEST_LIST = 500_000
-"""Bytes of an explicit plan; it lies in a ConfigMap, which may have 1 MiB."""
 
 
 class Plan(NamedTuple):
@@ -105,54 +102,6 @@ class Plan(NamedTuple):
         return _compact(self.to_dict())
 
 
-class Load(NamedTuple):
-    """One window of some views, in an explicit plan.
-
-    :param views: at least one.
-    """
-
-    window: Window
-    views: tuple[str, ...]
-
-
-class ListedPlan(NamedTuple):
-    """An explicit plan: what a repair needs, where each view lacks something else.
-
-    :param chunks: what each chunk loads, in order.
-    """
-
-    chunks: tuple[tuple[Load, ...], ...]
-
-    @property
-    def chunk_count(self) -> int:
-        """How many chunks there are."""
-        return len(self.chunks)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What the runner reads."""
-        body = {"v": PLAN_SCHEMA, "chunks": [[_load(load) for load in chunk] for chunk in self.chunks]}
-        return {**body, "digest": digest_of(body)}
-
-    @property
-    def digest(self) -> str:
-        """What tells one plan from another."""
-        return str(self.to_dict()["digest"])
-
-    def to_json(self) -> str:
-        """:meth:`to_dict` as text.
-
-        :raises FeastDagError: when it is larger than a ConfigMap should hold.
-        """
-        text = _compact(self.to_dict())
-        if len(text.encode()) > LONGEST_LIST:
-            raise FeastDagError(
-                f"the plan lists {sum(map(len, self.chunks))} loads, {len(text.encode()):,} bytes; "
-                f"more than {LONGEST_LIST:,} do not fit",
-                remedy="repair a shorter range, or fewer feature views, at a time",
-            )
-        return text
-
-
 class IncrementalPlan(NamedTuple):
     """From each view's last end up to one moment: one chunk, whose windows only the registry knows.
 
@@ -183,12 +132,7 @@ class IncrementalPlan(NamedTuple):
         return _compact(self.to_dict())
 
 
-AnyPlan = Plan | ListedPlan | IncrementalPlan
-
-
-def _load(load: Load) -> dict[str, Any]:
-    start, end = (moment.isoformat() for moment in load.window)
-    return {"start": start, "end": end, "views": sorted(load.views)}
+AnyPlan = Plan | IncrementalPlan
 
 
 def _compact(body: dict[str, Any]) -> str:
@@ -243,12 +187,3 @@ def choose_plan(
 def _round_up(length: timedelta) -> timedelta:
     """Whole hours that are at least ``length`` long."""
     return timedelta(hours=math.ceil(length / timedelta(hours=1)))
-
-
-def listed(loads: Sequence[Load], per_chunk: int = LEAST_WINDOWS) -> ListedPlan:
-    """An explicit plan of loads in their order.
-
-    :param per_chunk: loads of one chunk at least; more, where there would be too many chunks.
-    """
-    size = max(per_chunk, math.ceil(len(loads) / MOST_CHUNKS))
-    return ListedPlan(tuple(tuple(loads[first : first + size]) for first in range(0, len(loads), size)))

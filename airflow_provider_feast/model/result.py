@@ -38,6 +38,9 @@ class CommandResult(NamedTuple):
     :param chunk: which chunk of a plan this was, or ``None``.
     :param steps: loads (one window of one view) done and planned of a plan; ``(0, 0)`` for other commands.
     :param failed: feature views that failed, the first ten by name.
+    :param gaps: what of a feature view was still not loaded when the command ended, as far as it looked and as they fit:
+        start (included) and end (excluded), ISO 8601.
+    :param gaps_omitted: how many gaps are not among them.
     """
 
     verdict: str
@@ -53,12 +56,15 @@ class CommandResult(NamedTuple):
     chunk: int | None = None
     steps: tuple[int, int] = (0, 0)
     failed: tuple[str, ...] = ()
+    gaps: dict[str, list[tuple[str, str]]] = {}
+    gaps_omitted: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the termination message, verdict first."""
         body = self._asdict()
         body["views"] = {name: totals._asdict() for name, totals in self.views.items()}
         body |= {"steps": list(self.steps), "failed": list(self.failed)}
+        body["gaps"] = {name: [list(gap) for gap in found] for name, found in self.gaps.items()}
         return {"v": RESULT_SCHEMA, **body}
 
     @classmethod
@@ -78,6 +84,10 @@ class CommandResult(NamedTuple):
         done, total = value.get("steps") or (0, 0)
         known["steps"] = (int(done), int(total))
         known["failed"] = tuple(map(str, value.get("failed") or ()))
+        known["gaps"] = {
+            name: [(str(start), str(end)) for start, end in found]
+            for name, found in (value.get("gaps") or {}).items()
+        }
         return cls(**known)
 
     @classmethod

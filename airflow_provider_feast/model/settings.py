@@ -21,6 +21,7 @@ from airflow_provider_feast.model.names import (
     check_plain,
     text_problem,
 )
+from airflow_provider_feast.model.registry import read_rest_address
 from airflow_provider_feast.model.security import RUN_AS_USER, profile_named
 from airflow_provider_feast.model.windows import parse_duration
 
@@ -73,6 +74,7 @@ class FeastSettings(NamedTuple):
     lock_namespace: str = ""
     lock_timeout_seconds: int = 6 * 3600
     api_outage_tolerance_seconds: int = 600
+    registry_rest_url: str = ""
     deployment_id: str = ""
     pod_options: Mapping[str, Any] = {}
     job_overrides: Mapping[str, Any] = {}
@@ -156,6 +158,8 @@ def check_settings(settings: FeastSettings) -> FeastSettings:
     profile_named(settings.security_profile)
     if settings.lookback:
         parse_duration(settings.lookback, "lookback")
+    if settings.registry_rest_url:
+        read_rest_address(settings.registry_rest_url)
     return settings
 
 

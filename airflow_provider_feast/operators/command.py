@@ -191,6 +191,11 @@ class FeastCommandOperator(BaseOperator):
         return "overwrite"
 
     @property
+    def gap_policy(self) -> str:
+        """What ``materialize-incremental`` does with what it would pass over."""
+        return "ignore"
+
+    @property
     def deletions_allowed(self) -> bool:
         """Whether ``apply`` may delete what the definitions lack."""
         return False

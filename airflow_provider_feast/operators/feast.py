@@ -13,6 +13,7 @@ from airflow_provider_feast.operators.materialize import (
     FeastMaterializeIncrementalOperator,
     FeastMaterializeOperator,
 )
+from airflow_provider_feast.operators.repair import FeastRepairOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -23,6 +24,7 @@ __all__ = [
     "FeastMaterializeIncrementalOperator",
     "FeastMaterializeOperator",
     "FeastPlanOperator",
+    "FeastRepairOperator",
     "FeastTeardownOperator",
 ]
 

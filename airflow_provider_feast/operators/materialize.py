@@ -23,6 +23,9 @@ OLDER_WINDOWS = ("guard", "overwrite")
 OLDER_WINDOWS_OF_PLANS = ("guard", "extend", "refuse", "skip", "overwrite")
 """What one that loads by chunks can do with them."""
 
+GAPS = ("fill", "report", "ignore")
+"""What ``materialize-incremental`` can do with what it would pass over."""
+
 
 class _MaterializingOperator(FeastCommandOperator):
     """What both ways to materialize share: an end, feature views, a version, and whether nothing is fine."""
@@ -200,7 +203,39 @@ class FeastMaterializeIncrementalOperator(_MaterializingOperator):
     :param allow_empty: a run that touches no feature view at all is a success.
     :param older_windows: ``guard`` leaves rows out that are older than what is online, so that windows may be loaded in
         any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast.
+    :param gaps: Feast goes on from a view's newest end, so it never loads what was left out before that. ``report`` says
+        so in the log and in the result, ``fill`` loads it as well (which needs ``guard``), ``ignore`` does as plain
+        Feast. Nothing is known of a single version's gaps.
     """
+
+    template_fields: Sequence[str] = (*_MaterializingOperator.template_fields, "gaps")
+
+    def __init__(self, *, gaps: str = "report", **kwargs: Any) -> None:
+        self.gaps = gaps
+        super().__init__(**kwargs)
+
+    def _check_literals(self) -> None:
+        super()._check_literals()
+        if all(map(literal, (self.gaps, self.older_windows, self.version, self.command_mode))):
+            self._check_gaps(self.command_mode or "runner")
+
+    def _check_gaps(self, command_mode: str) -> None:
+        if self.gaps not in GAPS:
+            raise FeastDagError(
+                f"gaps={self.gaps!r} is not one of {', '.join(GAPS)}",
+                remedy="leave it out for 'report': gaps are told in the log and in the result",
+            )
+        if self.gaps == "fill" and (self.older_windows != "guard" or self.version or command_mode == "cli"):
+            raise FeastDagError(
+                "gaps='fill' loads windows that are older than what is online, which needs older_windows='guard' and the "
+                "runner, and loads no single version of a view",
+                remedy="leave out older_windows=, version= and command_mode=, or take gaps='report'",
+            )
+
+    @property
+    def gap_policy(self) -> str:
+        """As the author says; of a single version nothing is known."""
+        return "ignore" if self.version else self.gaps
 
     def last_end(self, context: Any) -> datetime:
         """Up to when this run loads, excluded.
@@ -215,6 +250,7 @@ class FeastMaterializeIncrementalOperator(_MaterializingOperator):
 
     def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
         """``materialize-incremental`` up to this run's end."""
+        self._check_gaps(self._run.settings.command_mode if self._run else "runner")
         last = self.last_end(context)
         views = check_feature_views(self.feature_views)
         return FeastCommand.materialize_incremental(

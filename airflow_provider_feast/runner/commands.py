@@ -232,4 +232,5 @@ def run_through_python(options: argparse.Namespace, session: Session, work: Call
     prepare_repo(options.repo, options.command, options.checkout)
     import_feast(options.slow_start)
     session.watcher.install(getattr(options, "allow_empty", True))
+    session.watcher.reading = options.command == "inspect" or getattr(options, "dry_run", False)
     translated(work, options.repo, session.output)

@@ -1,11 +1,11 @@
 """The one file that runs beside Feast inside a container: signals, progress, masking, and the result.
 
 ``run`` executes the Feast command line in this process (same arguments, same exit code, same output);
-``materialize`` loads the windows of a plan; ``inspect`` prints the registry as JSON lines; ``copy`` makes a
-real copy of mounted definitions, ``git-access`` brings a Secret into the forms that git reads. Only the standard
-library and Feast (with its PyYAML) are imported, and Python 3.9 is enough. Exit codes: 0 done, 1 Feast failed,
-2 Feast usage error, 64 wrong call of this file, 65 nothing materialized, 66 unusable configuration, 67 definitions
-cannot be copied or fetched, 68 refused (deletions, an older window), 130/143 interrupted.
+``materialize`` loads the windows of a plan, ``repair`` those that the registry lacks; ``inspect`` prints the registry
+as JSON lines; ``copy`` makes a real copy of mounted definitions, ``git-access`` brings a Secret into the forms that git
+reads. Only the standard library and Feast (with its PyYAML) are imported, and Python 3.9 is enough. Exit codes: 0 done,
+1 Feast failed, 2 Feast usage error, 64 wrong call of this file, 65 nothing materialized, 66 unusable configuration,
+67 definitions cannot be copied or fetched, 68 refused (deletions, an older window), 130/143 interrupted.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ from airflow_provider_feast.runner.basics import (
 )
 from airflow_provider_feast.runner.commands import Session, run_command
 from airflow_provider_feast.runner.copying import copy
+from airflow_provider_feast.runner.gaps import GAP_POLICIES
 from airflow_provider_feast.runner.git_access import prepare_git_access
 from airflow_provider_feast.runner.inspecting import inspect_registry
 from airflow_provider_feast.runner.materializing import POLICIES, materialize
 from airflow_provider_feast.runner.output import Mask, Output
+from airflow_provider_feast.runner.repairing import REPAIR_POLICIES, repair
 from airflow_provider_feast.runner.report import Report
 from airflow_provider_feast.runner.stopping import Stopper
 
@@ -140,7 +142,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     running.add_argument("--allow-deletions", action="store_true", help="apply may delete objects")
     loading = commands.add_parser("materialize", help="load the windows of a plan")
-    loading.add_argument("--plan", required=True, help="the plan as JSON, or @FILE")
+    loading.add_argument("--plan", required=True, help="the plan as JSON")
     loading.add_argument(
         "--chunks", default="", help="those that this Job is for, e.g. 0,2,4-6; default: all"
     )
@@ -149,13 +151,27 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     loading.add_argument("--older-windows", default="guard", choices=POLICIES)
     loading.add_argument(
-        "--heal", default="none", choices=("none", "planned", "all"), help="free views left MATERIALIZING"
+        "--gaps", default="ignore", choices=GAP_POLICIES, help="what a plan up to an end would pass over"
     )
+    repairing = commands.add_parser("repair", help="load what the registry's intervals lack in a range")
+    repairing.add_argument("--start", required=True, help="ISO 8601 with a time zone, included")
+    repairing.add_argument("--end", required=True, help="as --start, excluded")
+    repairing.add_argument("--step", type=float, default=86400.0, help="seconds of a window; default: a day")
+    repairing.add_argument("--dry-run", action="store_true", help="only print what is missing")
+    repairing.add_argument("--older-windows", default="guard", choices=REPAIR_POLICIES)
+    for command in (loading, repairing):
+        command.add_argument(
+            "--heal",
+            default="none",
+            choices=("none", "planned", "all"),
+            help="free views left MATERIALIZING",
+        )
     inspecting = commands.add_parser("inspect", help="print the registry as JSON lines")
-    inspecting.add_argument("--view", action="append", default=[], help="only this feature view; repeatable")
-    for command in (running, loading):
+    for command in (repairing, inspecting):
+        command.add_argument("--view", action="append", default=[], help="only this feature view; repeatable")
+    for command in (running, loading, repairing):
         command.add_argument("--allow-empty", action="store_true", help="0 feature views are a success")
-    for command in (running, loading, inspecting):
+    for command in (running, loading, repairing, inspecting):
         common_options(command)
     access = commands.add_parser("git-access", help="prepare a Secret for git and ssh")
     access.add_argument("url")
@@ -163,7 +179,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     for command in (access, copying):
         command.add_argument("source")
         command.add_argument("target")
-    for command in (running, loading, inspecting, access, copying):
+    for command in (running, loading, repairing, inspecting, access, copying):
         command.add_argument(
             "--termination-log", default=DEFAULT_TERMINATION_LOG, help="where the result goes"
         )
@@ -177,7 +193,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     options = parse(argv)
-    works: dict[str, Work] = {"run": run_command, "materialize": materialize, "inspect": inspect_registry}
+    works: dict[str, Work] = {
+        "run": run_command,
+        "materialize": materialize,
+        "repair": repair,
+        "inspect": inspect_registry,
+    }
     if options.command in works:
         return run(options, works[options.command])
     return prepare_definitions(options, copy if options.command == "copy" else prepare_git_access)

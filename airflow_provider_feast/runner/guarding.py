@@ -6,12 +6,12 @@ window, a retry or a backfill would put stale values online. Redis compares by i
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any, Callable, Sequence
 
 from airflow_provider_feast.runner.basics import CONFIGURATION, REFUSED, Failure
+from airflow_provider_feast.runner.intervals import aware
 
-TICK = timedelta(microseconds=1)
 READ_KEYS = 500
 """Entities per read: older SQLite takes 999 variables in a statement."""
 
@@ -21,12 +21,6 @@ def compares_itself(store: Any, config: Any) -> bool:
     if not any(cls.__name__ == "RedisOnlineStore" for cls in type(store).__mro__):
         return False
     return not getattr(config.online_store, "skip_dedup", False)
-
-
-def aware(value: Any) -> datetime:
-    """A row's time in UTC; Feast means UTC where none is said."""
-    moment: datetime = value
-    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment
 
 
 def latest_of_each(data: Sequence[Any]) -> list[Any]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import time
 from datetime import datetime, timedelta
 from inspect import signature
-from typing import Any, Iterable
+from typing import Any, NamedTuple
 
+from airflow_provider_feast.runner.basics import NOTHING, Failure
 from airflow_provider_feast.runner.commands import Session, open_store, run_through_python
-from airflow_provider_feast.runner.guarding import TICK, aware
+from airflow_provider_feast.runner.intervals import aware, merged
 from airflow_provider_feast.runner.planning import sources_of
-from airflow_provider_feast.runner.reasons import described
+from airflow_provider_feast.runner.reasons import chain, described
 
 KINDS = {
     "entity": "list_entities",
@@ -21,8 +23,19 @@ KINDS = {
     "feature_service": "list_feature_services",
 }
 
+READ_PAUSES = (0.1, 0.1, 0.3, 1.0, 3.0)
+"""Seconds between readings of a registry that is being written."""
+
 HIDDEN = ("__dummy",)
 """What Feast itself puts into every registry."""
+
+
+class Reading(NamedTuple):
+    """Objects, the kinds that could not be read and why, and whether that is because the registry was being written."""
+
+    objects: list[dict[str, Any]]
+    errors: list[tuple[str, str]]
+    broken: bool
 
 
 def listed_objects(store: Any, listing: str) -> list[Any]:
@@ -30,19 +43,6 @@ def listed_objects(store: Any, listing: str) -> list[Any]:
     call = getattr(store.registry, listing)
     options = {"skip_udf": True} if "skip_udf" in signature(call).parameters else {}
     return list(call(store.project, **options))
-
-
-def merged(intervals: Iterable[tuple[datetime, datetime]]) -> list[list[datetime]]:
-    """Intervals of which none touch: Feast appends each load, repetitions too. Gaps of up to 1 µs are none."""
-    found: list[list[datetime]] = []
-    for start, end in sorted((aware(start), aware(end)) for start, end in intervals):
-        if start > end:
-            continue  # materialize-incremental with an END before the last one stores it reversed
-        if found and start - found[-1][1] <= TICK:
-            found[-1][1] = max(found[-1][1], end)
-        else:
-            found.append([start, end])
-    return found
 
 
 def summary(kind: str, thing: Any) -> dict[str, Any]:
@@ -88,20 +88,62 @@ def inspect_registry(options: argparse.Namespace, session: Session) -> None:
 
 
 def tell(options: argparse.Namespace, session: Session) -> None:
-    store = open_store(options, session)
-    wanted, count, errors = set(options.view), 0, 0
+    found = whole_registry(options, session)
+    for kind, message in found.errors:
+        session.output.event("registry_error", kind=kind, message=message)
+    wanted = set(options.view)
+    told = [thing for thing in found.objects if not wanted or thing["name"] in wanted]
+    for thing in told:
+        session.output.event("registry_object", **thing)
+    session.output.event("registry_finished", objects=len(told), errors=len(found.errors))
+
+
+def whole_registry(options: argparse.Namespace, session: Session) -> Reading:
+    """What the registry holds, whole.
+
+    A registry file is not replaced but written over. Who reads it meanwhile finds half of an object, which is an error,
+    or fewer objects, which is none: so it is read until two readings find the same objects.
+    """
+    before: list[tuple[str, str]] | None = None
+    for pause in READ_PAUSES:
+        try:
+            store = open_store(options, session)
+            in_place = is_written_in_place(store.registry)
+            found = read_registry(store, bool(options.view))
+        except Exception as error:
+            if isinstance(error, Failure) and error.code == NOTHING:  # there is no registry
+                return Reading([], [], False)
+            if not half_written(error):
+                raise
+        else:
+            names = [(thing["kind"], thing["name"]) for thing in found.objects]
+            if not found.broken and (names == before or not in_place):
+                return found
+            before = names
+        time.sleep(pause)
+    return read_registry(open_store(options, session), bool(options.view))
+
+
+def is_written_in_place(registry: Any) -> bool:
+    return hasattr(getattr(registry, "_registry_store", None), "_filepath")
+
+
+def half_written(error: BaseException) -> bool:
+    return any(type(step).__name__ == "DecodeError" for step in chain(error))
+
+
+def read_registry(store: Any, views_only: bool) -> Reading:
+    found = Reading([], [], False)
     for kind, listing in KINDS.items():
-        if wanted and not kind.endswith("feature_view"):
+        if views_only and not kind.endswith("feature_view"):
             continue
         try:
-            found = listed_objects(store, listing)
-            things = [summary(kind, thing) for thing in found if thing.name not in HIDDEN]
+            listed = listed_objects(store, listing)
+            things = [summary(kind, thing) for thing in listed if thing.name not in HIDDEN]
         except Exception as error:  # noqa: BLE001  (told as an event; the other kinds are still of use)
-            errors += 1
-            session.output.event("registry_error", kind=kind, message=described(error))
+            found.errors.append((kind, described(error)))
+            found = found._replace(broken=found.broken or half_written(error))
             continue
-        for thing in sorted(things, key=lambda thing: str(thing["name"])):
-            if not wanted or thing["name"] in wanted:
-                count += 1
-                session.output.event("registry_object", project=store.project, **thing)
-    session.output.event("registry_finished", project=store.project, objects=count, errors=errors)
+        ordered = sorted(things, key=lambda thing: str(thing["name"]))
+        found.objects.extend({"project": store.project, **thing} for thing in ordered)
+    return found

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import sys
 import time
 from datetime import datetime
-from typing import Any, Iterator
+from typing import Any, Sequence
 
 from airflow_provider_feast.runner.basics import REFUSED, Failure
 from airflow_provider_feast.runner.commands import Session, open_store, print_traceback, run_through_python
-from airflow_provider_feast.runner.guarding import TICK, newest_end, older
+from airflow_provider_feast.runner.gaps import Gaps
+from airflow_provider_feast.runner.guarding import newest_end, older
 from airflow_provider_feast.runner.inspecting import listed_objects
+from airflow_provider_feast.runner.intervals import TICK
+from airflow_provider_feast.runner.output import quiet
 from airflow_provider_feast.runner.planning import (
     Load,
     around,
@@ -30,21 +31,6 @@ VIEW_KINDS = ("list_feature_views", "list_stream_feature_views")
 POLICIES = ("guard", "extend", "refuse", "skip", "overwrite")
 
 
-class Quiet(io.TextIOBase):
-    """Standard output without what Feast says before each window; the result and the progress say it better."""
-
-    def __init__(self, out: Any) -> None:
-        self._out, self._line = out, ""
-
-    def write(self, text: str) -> int:
-        *lines, self._line = (self._line + text).split("\n")
-        for line in lines:
-            plain = line.strip()
-            if plain and "Materializing " not in plain and not plain.endswith("\x1b[0m:"):
-                self._out.write(f"{line}\n")
-        return len(text)
-
-
 class Materializer:
     """Loads windows one after another, each view by itself, so that one that fails leaves the others their result."""
 
@@ -52,10 +38,16 @@ class Materializer:
         self._session, self._options = session, options
         self._store: Any = None
         self._orders: dict[tuple[str, ...], list[str]] = {}
+        policy = getattr(options, "gaps", "ignore")
+        self._gaps = Gaps(policy, session.output, session.report, session.watcher.is_local)
         self.failed: dict[str, tuple[str, str, str]] = {}
 
     def load(
-        self, windows: list[Load], place: str, before: list[list[Load]], after: list[list[Load]]
+        self,
+        windows: list[Load],
+        place: str,
+        before: Sequence[list[Load]] = (),
+        after: Sequence[list[Load]] = (),
     ) -> None:
         """Load the windows of one or more chunks, in their order.
 
@@ -79,7 +71,7 @@ class Materializer:
                 progress.finish()
                 self._session.report.steps(progress.done, progress.total)
 
-    def _count(self, chunks: list[list[Load]]) -> int:
+    def _count(self, chunks: Sequence[list[Load]]) -> int:
         """How many loads other chunks are; a rule's have the views of ours."""
         windows = (window for chunk in chunks for window in chunk)
         return sum(len(self._orders.get(window.views, window.views)) for window in windows)
@@ -154,12 +146,14 @@ class Materializer:
 
     def _load_what_is_new(self, name: str, last: datetime) -> None:
         newest = self._newest_end(name)
+        self._gaps.find(self._store, name, last)
         if newest is not None and newest >= last:  # Feast would note an interval that runs backwards
             self._session.output.event("view_skipped", view=name, end=last + TICK, newest=newest)
             print(f"{name}: nothing is new, for it is loaded up to {newest.isoformat()} already")
-            return
-        with quiet():
-            self._store.materialize_incremental(end_date=last, feature_views=[name])
+        else:
+            with quiet():
+                self._store.materialize_incremental(end_date=last, feature_views=[name])
+        self._gaps.fill(self._store, name)
 
     def _newest_end(self, name: str) -> datetime | None:
         return newest_end(self._store._get_feature_views_to_materialize([name])[0])
@@ -183,12 +177,6 @@ def stuck(store: Any) -> list[str]:
     return [
         view.name for view in views if getattr(getattr(view, "state", None), "name", "") == "MATERIALIZING"
     ]
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    with contextlib.redirect_stdout(Quiet(sys.stdout)):
-        yield
 
 
 def materialize(options: argparse.Namespace, session: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import collections
+import contextlib
 import io
 import json
 import os
@@ -11,7 +12,7 @@ import re
 import sys
 import threading
 import time
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Iterator
 
 from airflow_provider_feast.runner.basics import LAST_WORDS_SECONDS, PROGRESS_SECONDS, utc_now
 from airflow_provider_feast.runner.secrecy import forms
@@ -217,3 +218,24 @@ class Output:
         """What Feast said last: on standard error, else on standard output."""
         self.drain()
         return (self.err.tail or self.out.tail or [""])[-1]
+
+
+class Quiet(io.TextIOBase):
+    """Standard output without what Feast says before each window; the result and the progress say it better."""
+
+    def __init__(self, out: Any) -> None:
+        self._out, self._line = out, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            plain = line.strip()
+            if plain and "Materializing " not in plain and not plain.endswith("\x1b[0m:"):
+                self._out.write(f"{line}\n")
+        return len(text)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    with contextlib.redirect_stdout(Quiet(sys.stdout)):
+        yield

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple, Sequence
 
 from airflow_provider_feast.runner.basics import USAGE, Failure
-from airflow_provider_feast.runner.guarding import TICK
+from airflow_provider_feast.runner.intervals import TICK, brief, span_text
 
 
 class Load(NamedTuple):
@@ -24,13 +24,7 @@ class Load(NamedTuple):
         return self.end - TICK
 
     def __str__(self) -> str:
-        return f"[{brief(self.start)}, {brief(self.end)})" if self.start else f"up to {brief(self.end)}"
-
-
-def brief(moment: datetime) -> str:
-    """A time without what is zero."""
-    text = moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat()
-    return text[:10] if text.endswith("T00:00:00") else text
+        return span_text((self.start, self.end)) if self.start else f"up to {brief(self.end)}"
 
 
 def instant(text: str) -> datetime:
@@ -43,16 +37,13 @@ def instant(text: str) -> datetime:
 def read_plan(text: str) -> tuple[str, list[list[Load]]]:
     """The digest of a plan and its chunks, in its order.
 
-    :param text: the plan as JSON, or ``@PATH``.
+    :param text: the plan as JSON.
     :raises Failure: when it is none.
     """
     try:
-        if text.startswith("@"):
-            with open(text[1:], encoding="utf-8") as file:
-                text = file.read()
         plan = json.loads(text)
         return str(plan.get("digest", "")), chunks_of(plan)
-    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"{type(error).__name__}: {error}"
         raise Failure(USAGE, "usage_error", f"the plan cannot be read: {what}") from error
 
@@ -60,11 +51,7 @@ def read_plan(text: str) -> tuple[str, list[list[Load]]]:
 def chunks_of(plan: dict[str, Any]) -> list[list[Load]]:
     if "until" in plan:
         return [[Load(None, instant(plan["until"]), tuple(plan["views"]))]]
-    return listed(plan) if "chunks" in plan else written_out(plan)
-
-
-def listed(plan: dict[str, Any]) -> list[list[Load]]:
-    return [[load(window) for window in chunk] for chunk in plan["chunks"]]
+    return written_out(plan)
 
 
 def written_out(rule: dict[str, Any]) -> list[list[Load]]:
@@ -78,14 +65,6 @@ def written_out(rule: dict[str, Any]) -> list[list[Load]]:
         windows.append(Load(start, min(start + step, end), views))
         start += step
     return [windows[first : first + size] for first in range(0, len(windows), size)]
-
-
-def load(window: dict[str, Any]) -> Load:
-    start, end = instant(window["start"]), instant(window["end"])
-    found = Load(start, end, tuple(window.get("views") or ()))
-    if start >= end:
-        raise ValueError(f"the window {found} is empty")
-    return found
 
 
 def numbers(text: str) -> list[int]:

@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import stat
 import sys
 import threading
-from typing import Any, Callable
+from typing import Any, Callable, Mapping, Sequence
 
 from airflow_provider_feast.runner.basics import MIN_MESSAGE, SCHEMA, one_line, shortened, utc_now
+from airflow_provider_feast.runner.intervals import Span
 from airflow_provider_feast.runner.output import Mask
 
 
 def fit(body: dict[str, Any], limit: int) -> bytes:
-    """``body`` as JSON of at most ``limit`` bytes: the message is cut first, then views are left out."""
+    """``body`` as JSON of at most ``limit`` bytes: the message is cut first, then gaps and then views are left out."""
+    message: str = body["message"]
+    gaps = [(view, gap) for view, found in body["gaps"].items() for gap in found]
+    most = {"message": len(message), "gaps": len(gaps), "views": len(body["views"])}
 
-    def packed(message: str, count: int) -> bytes:
-        views = dict(list(body["views"].items())[:count])
-        value = {**body, "message": message, "views": views, "views_omitted": len(body["views"]) - count}
+    def packed(sizes: dict[str, int]) -> bytes:
+        cut = sizes["message"] < len(message)
+        kept: dict[str, list[Any]] = {}
+        for view, gap in gaps[: sizes["gaps"]]:
+            kept.setdefault(view, []).append(gap)
+        value = {
+            **body,
+            "message": message[: sizes["message"]].rstrip() + "…" if cut else message,
+            "gaps": kept,
+            "gaps_omitted": body["gaps_omitted"] + len(gaps) - sizes["gaps"],
+            "views": dict(list(body["views"].items())[: sizes["views"]]),
+            "views_omitted": len(body["views"]) - sizes["views"],
+        }
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
-    def largest(high: int, pack: Callable[[int], bytes]) -> int:
-        """The largest number from 0 to ``high`` whose JSON fits."""
-        low = 0
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if len(pack(middle)) <= limit else (low, middle - 1)
-        return low
+    def fits(name: str, size: int) -> bool:
+        return len(packed({**most, **chosen, name: size})) <= limit
 
-    def cut(length: int) -> str:
-        return message if length >= len(message) else message[:length].rstrip() + "…"
+    least = {"message": min(MIN_MESSAGE, len(message)), "gaps": 0, "views": 0}
+    chosen: dict[str, int] = {}
+    for name, size in least.items():
+        if fits(name, size):
+            return packed({**most, **chosen, name: largest(most[name], functools.partial(fits, name))})
+        chosen[name] = size
+    return packed(chosen)
 
-    message: str = body["message"]
-    total = len(body["views"])
-    if len(packed(cut(MIN_MESSAGE), total)) <= limit:
-        return packed(cut(largest(len(message), lambda length: packed(cut(length), total))), total)
-    count = largest(total, lambda number: packed(cut(MIN_MESSAGE), number))
-    return packed(cut(largest(len(message), lambda length: packed(cut(length), count))), count)
 
+def largest(high: int, fits: Callable[[int], bool]) -> int:
+    """The largest number from 0 to ``high`` that fits."""
+    low = 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+MOST_GAPS = 10
+"""Gaps that the result names; the log has all."""
 
 MOST_FAILED = 10
 """Failed views that the result names: they must fit."""
@@ -64,6 +84,8 @@ class Report:
             "chunk": None,
             "steps": [0, 0],
             "failed": [],
+            "gaps": {},
+            "gaps_omitted": 0,
             "views": {},
             "views_omitted": 0,
         }
@@ -84,6 +106,15 @@ class Report:
     def steps(self, done: int, total: int) -> None:
         """One more load of a plan is done, or was tried."""
         self.body["steps"] = [done, total]
+        self.write()
+
+    def gaps(self, found: Mapping[str, Sequence[Span]]) -> None:
+        """What of each view is not loaded; replaces what was said before."""
+        every = [(view, gap) for view in sorted(found) for gap in found[view]]
+        named: dict[str, list[list[str]]] = {}
+        for view, gap in every[:MOST_GAPS]:
+            named.setdefault(view, []).append([moment.isoformat() for moment in gap])
+        self.body.update(gaps=named, gaps_omitted=max(0, len(every) - MOST_GAPS))
         self.write()
 
     def fail(self, view: str) -> None:

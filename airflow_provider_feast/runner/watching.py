@@ -9,7 +9,8 @@ from inspect import signature
 from typing import Any, Callable
 
 from airflow_provider_feast.runner.basics import BATCH_ROWS, NOTHING, Failure, Interrupted, wrap
-from airflow_provider_feast.runner.guarding import TICK, aware, newer_rows, newest_end, older
+from airflow_provider_feast.runner.guarding import newer_rows, newest_end, older
+from airflow_provider_feast.runner.intervals import TICK, aware
 from airflow_provider_feast.runner.output import Output
 from airflow_provider_feast.runner.progress import Progress
 from airflow_provider_feast.runner.report import Report
@@ -29,7 +30,7 @@ class Watcher:
         self._last: datetime | None = None
         self._states: dict[str, Any] = {}
         self._seen: set[str] = set()
-        self.guarding = False
+        self.guarding = self.reading = False
         self.progress: Progress | None = None
         self.selected: int | None = None
         self.current = ""
@@ -66,6 +67,8 @@ class Watcher:
         return ".compute_engines.local" in type(getattr(provider, "batch_engine", None)).__module__
 
     def _commit(self, original: Callable[..., Any], registry: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.reading:  # Feast makes a registry that is not there; who only reads holds no lock
+            raise nothing("the registry does not exist yet")
         proto = getattr(registry, "cached_registry_proto", None)
         if self.selected is None and not self._allow_empty and not getattr(proto, "projects", True):
             raise nothing("the registry does not exist yet, or it is empty")
@@ -92,9 +95,9 @@ class Watcher:
 
     def _command(self, original: Callable[..., Any], store: Any, *args: Any, **kwargs: Any) -> Any:
         self.prepare(store)
+        given = signature(original).bind(store, *args, **kwargs).arguments
         begin, before, older = time.monotonic(), self.rows.copy(), self.older.copy()
         self._seen.clear()
-        given = signature(original).bind(store, *args, **kwargs).arguments
         self._last = aware(given["end_date"]) if isinstance(given.get("end_date"), datetime) else None
         try:
             result = original(store, *args, **kwargs)

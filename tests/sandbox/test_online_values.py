@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -25,6 +24,8 @@ from feast_stores import (
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_feast.model.plan import Plan
+
 DAYS = 5
 QUARTER = 6 * 3600 * 10**6
 """Microseconds of six hours: where windows begin and end."""
@@ -33,12 +34,12 @@ QUARTER = 6 * 3600 * 10**6
 class Scenario(NamedTuple):
     """Rows of a parquet file, and windows in the order in which they are loaded.
 
-    :param apart: each window in a process of its own.
+    :param by_plan: as plans of one window; else as the guarded command line of Feast.
     """
 
     rows: tuple[Row, ...]
     windows: tuple[tuple[datetime, datetime], ...]
-    apart: bool
+    by_plan: bool
 
 
 def instant(quarter: int) -> datetime:
@@ -67,20 +68,24 @@ def scenarios(draw: st.DrawFn, windows_at_least: int = 1) -> Scenario:
 
 
 def by_the_runner(repo: Repo, scenario: Scenario) -> None:
-    chunks = [
-        [{"start": start.isoformat(), "end": end.isoformat(), "views": [VIEW]}]
-        for start, end in scenario.windows
-    ]
-    for plan in [[chunk] for chunk in chunks] if scenario.apart else [chunks]:
-        code = repo.runner("materialize", "--plan", json.dumps({"chunks": plan}))
+    for start, end in scenario.windows:
+        if scenario.by_plan:
+            plan = Plan(start, end, end - start, views=(VIEW,))
+            code = repo.runner("materialize", "--plan", plan.to_json())
+        else:
+            code = repo.runner("run", "--older-windows", "guard", "--", *plain_command(start, end))
         assert code == 0, repo.log.read_text()
+
+
+def plain_command(start: datetime, end: datetime) -> list[str]:
+    """A half-open window as Feast's command line takes it."""
+    times = (start, end - timedelta(microseconds=1))
+    return ["materialize", *(moment.replace(tzinfo=None).isoformat() for moment in times), "-v", VIEW]
 
 
 def by_the_plain_command_line(repo: Repo, scenario: Scenario) -> None:
     for start, end in scenario.windows:
-        last = end - timedelta(microseconds=1)
-        times = [moment.replace(tzinfo=None).isoformat() for moment in (start, last)]
-        assert repo.feast("materialize", *times, "-v", VIEW) == 0, repo.log.read_text()
+        assert repo.feast(*plain_command(start, end)) == 0, repo.log.read_text()
 
 
 def is_right(repo: Repo, scenario: Scenario, load: Callable[[Repo, Scenario], None]) -> bool:
@@ -139,7 +144,7 @@ def test_the_plain_command_line_puts_older_values_online(repo: Repo) -> None:
         scenario = Scenario(
             (Row(0, 0, 1), Row(0, 4 * QUARTER, 2)),
             ((instant(4), instant(8)), (instant(0), instant(4))),
-            apart=False,
+            by_plan=True,
         )
         assert is_right(repo, scenario, by_the_plain_command_line), "Redis compares event times by itself"
         return

@@ -27,7 +27,7 @@ from feast_stores import (
     write_rows,
 )
 
-from airflow_provider_feast.model.plan import Load, Plan, listed
+from airflow_provider_feast.model.plan import Plan
 from airflow_provider_feast.model.result import CommandResult
 from airflow_provider_feast.model.windows import Window
 
@@ -262,14 +262,6 @@ def test_an_engine_that_writes_past_the_runner_cannot_be_guarded(tmp_path: Path,
         VIEW,
     ]
     assert repo.runner("run", *later) == 0, repo.log.read_text()
-
-
-def test_a_listed_plan_comes_from_a_file(repo: Repo, tmp_path: Path) -> None:
-    file = tmp_path / "plan.json"
-    file.write_text(listed([Load(window(4, 5), (VIEW,)), Load(window(1, 2), (VIEW, "extra"))]).to_json())
-    assert repo.runner("materialize", "--plan", f"@{file}") == 0, repo.log.read_text()
-    assert starts(repo) == [(VIEW, "2026-03-05"), ("extra", "2026-03-02"), (VIEW, "2026-03-02")]
-    assert online_values(repo) == expected(repo.parquet, [window(4, 5), window(1, 2)], "s")
 
 
 def test_an_unknown_view_and_an_empty_registry_are_told(repo: Repo) -> None:

@@ -72,7 +72,7 @@ def test_a_job_that_loads_by_chunks_fails_at_the_first_chunk_that_cannot_be_load
     ],
 )
 def test_views_are_freed_as_far_as_the_lock_goes(lock: LockRequest | None, heal: str) -> None:
-    arguments = load_arguments(ChunkedLoad(PLAN, (0, 1, 2, 5)), "skip", lock)
+    arguments = load_arguments(ChunkedLoad(PLAN, (0, 1, 2, 5)), "skip", "report", lock)
     given = dict(zip(arguments[::2], arguments[1::2], strict=True))
     assert json.loads(given.pop("--plan"))["digest"] == PLAN.digest
     assert given == {"--chunks": "0-2,5", "--older-windows": "skip", "--heal": heal}

@@ -40,6 +40,12 @@ START, END = "2026-01-01T00:00:00", "2026-01-01T23:59:59.999999"
             ["materialize-incremental", END, "--views", "a", "--version", "latest"],
         ),
         (FeastCommand.teardown(), ["teardown"]),
+        (FeastCommand.inspect(), ["inspect"]),
+        (FeastCommand.inspect(["a", "b"]), ["inspect", "--view", "a", "--view", "b"]),
+        (
+            FeastCommand.repair(START, END, feature_views=["a"], step=86400.0, dry_run=True),
+            ["repair", "--start", START, "--end", END, "--step", "86400", "--dry-run", "--view", "a"],
+        ),
         (FeastCommand.read(["feature-views", "list"]), ["feature-views", "list"]),
         (FeastCommand.read(("registry-dump",)), ["registry-dump"]),
         (FeastCommand.read(FeastCommand.apply()), ["apply"]),
@@ -48,6 +54,15 @@ START, END = "2026-01-01T00:00:00", "2026-01-01T23:59:59.999999"
 )
 def test_a_command_becomes_this_argv(command: FeastCommand, argv: list[str]) -> None:
     assert command.argv == argv
+
+
+def test_a_command_of_the_runner_is_none_that_an_author_can_give() -> None:
+    given = FeastCommand.inspect(["a"])
+    assert (given.line, given.of_runner) == ("inspect --view a", True)
+    assert (FeastCommand.read(given).line, FeastCommand.read(given).of_runner) == (
+        "feast inspect --view a",
+        False,
+    )
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,25 @@ def test_what_a_command_writes_decides_what_it_locks(
     assert written_views(FeastCommand.read(argv), concurrency) == expected
 
 
+@pytest.mark.parametrize(
+    ("command", "concurrency", "expected"),
+    [
+        (FeastCommand.repair("a", "b", step=1), "registry", (ALL,)),
+        (FeastCommand.repair("a", "b", step=1), "view", (ALL,)),
+        (FeastCommand.repair("a", "b", step=1, feature_views=["v2", "v1"]), "view", ("v1", "v2")),
+        (FeastCommand.repair("a", "b", step=1), "none", ()),
+        (FeastCommand.repair("a", "b", step=1, dry_run=True), "registry", ()),
+        (FeastCommand.inspect(), "registry", ()),
+        (FeastCommand.inspect(["list"]), "view", ()),
+        (FeastCommand.read(["inspect"]), "registry", (ALL,)),
+    ],
+)
+def test_a_command_of_the_runner_locks_what_it_writes(
+    command: FeastCommand, concurrency: str, expected: tuple[str, ...]
+) -> None:
+    assert written_views(command, concurrency) == expected
+
+
 def test_two_views_may_be_written_at_once_and_one_view_may_not() -> None:
     holders = {"a": holder("a", "v1", "v2")}
     assert in_the_way(holder("b", "v3"), holders) == []

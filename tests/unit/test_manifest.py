@@ -22,6 +22,7 @@ from airflow_provider_feast.jobs.definitions import COPY_EXITS
 from airflow_provider_feast.jobs.manifest import JobPlan, build_job, escape, left_undone
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
+from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.plan import IncrementalPlan, choose_plan
 from airflow_provider_feast.model.result import ViewTotals
 from airflow_provider_feast.model.security import PROFILES, loosened
@@ -35,6 +36,9 @@ from airflow_provider_feast.sandbox.controllers.failure_policy import judge
 GOLDEN = Path(__file__).parents[1] / "golden"
 APPLY = FeastCommand.apply()
 HTTPS, SSH = "https://git.example.com/team/features.git", "git@git.example.com:team/features.git"
+REPAIR = FeastCommand.repair(
+    "2026-01-01T00:00:00+00:00", "2026-02-01T00:00:00+00:00", feature_views=["driver_stats"], step=86400
+)
 INLINE = {"config_map": "", "configuration": STORE}
 
 VARIANTS: dict[str, JobPlan] = {
@@ -43,7 +47,11 @@ VARIANTS: dict[str, JobPlan] = {
     "apply-all-in-image": make_plan(APPLY, config_map="", definitions_path="/opt/app/feature_repo"),
     "materialize-inline": make_plan(digest="0" * 40, **INLINE),
     "materialize-allow-empty-slow-start": make_plan(allow_empty=True, fast_start=False),
-    "materialize-incremental": make_plan(FeastCommand.materialize_incremental("2026-01-01T00:00:00")),
+    "materialize-incremental": make_plan(
+        FeastCommand.materialize_incremental("2026-01-01T00:00:00")
+    )._replace(older_windows="guard", gaps="report"),
+    "repair": make_plan(REPAIR, allow_empty=True)._replace(older_windows="guard"),
+    "inspect": make_plan(FeastCommand.inspect(["driver_stats"]))._replace(lock=None),
     "materialize-chunks": make_plan()._replace(
         load=ChunkedLoad(
             choose_plan(
@@ -311,18 +319,19 @@ def test_the_exit_codes_of_the_policy_are_the_runners() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "older_windows", "allow_deletions", "word"),
+    ("command", "older_windows", "allow_deletions", "gaps", "word"),
     [
-        (["materialize", "2026-01-01T00:00:00", "2026-01-02T00:00:00"], "guard", False, "older"),
-        (["materialize-incremental", "2026-01-02T00:00:00"], "guard", False, "older"),
-        (["materialize-incremental", "2026-01-02T00:00:00"], "overwrite", False, ""),
-        (["apply"], "overwrite", False, "deleted"),
-        (["apply"], "overwrite", True, ""),
-        (["plan"], "overwrite", False, ""),
+        (["materialize", "2026-01-01T00:00:00", "2026-01-02T00:00:00"], "guard", False, "ignore", "older"),
+        (["materialize-incremental", "2026-01-02T00:00:00"], "guard", False, "ignore", "older"),
+        (["materialize-incremental", "2026-01-02T00:00:00"], "overwrite", False, "report", "gaps"),
+        (["materialize-incremental", "2026-01-02T00:00:00"], "overwrite", False, "ignore", ""),
+        (["apply"], "overwrite", False, "ignore", "deleted"),
+        (["apply"], "overwrite", True, "ignore", ""),
+        (["plan"], "overwrite", False, "ignore", ""),
     ],
 )
 def test_what_plain_feast_does_not_do_is_said(
-    command: list[str], older_windows: str, allow_deletions: bool, word: str
+    command: list[str], older_windows: str, allow_deletions: bool, gaps: str, word: str
 ) -> None:
     said = {
         mode: list(
@@ -331,9 +340,16 @@ def test_what_plain_feast_does_not_do_is_said(
                 FeastSettings("shop", command_mode=mode),
                 older_windows,
                 allow_deletions,
+                gaps,
             )
         )
         for mode in ("cli", "runner")
     }
     assert said["runner"] == []
     assert [word in text for text in said["cli"]] == ([True] if word else [])
+
+
+def test_a_command_of_the_runner_needs_the_runner() -> None:
+    plan = make_plan(REPAIR, command_mode="cli")
+    with pytest.raises(FeastDagError, match="repair is a command of the runner"):
+        build_job(plan)

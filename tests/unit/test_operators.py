@@ -28,6 +28,7 @@ from airflow_provider_feast.operators.feast import (
     FeastMaterializeIncrementalOperator,
     FeastMaterializeOperator,
     FeastPlanOperator,
+    FeastRepairOperator,
     FeastTeardownOperator,
 )
 from airflow_provider_feast.sensors.feast import FeastJobSensor
@@ -41,13 +42,18 @@ OPERATORS = (
     FeastPlanOperator,
     FeastMaterializeOperator,
     FeastMaterializeIncrementalOperator,
+    FeastRepairOperator,
     FeastTeardownOperator,
 )
 
 
 def make(cls: type, /, **arguments: Any) -> Any:
     """An operator with what its class must be given."""
-    needed = {FeastCommandOperator: {"command": ["apply"]}, FeastTeardownOperator: {"confirm": "p"}}
+    needed = {
+        FeastCommandOperator: {"command": ["apply"]},
+        FeastTeardownOperator: {"confirm": "p"},
+        FeastRepairOperator: {"lookback": "30d"},
+    }
     return cls(**{"task_id": "load", **needed.get(cls, {}), **arguments})
 
 
@@ -124,6 +130,32 @@ LITERALS: list[tuple[type, dict[str, Any], str]] = [
         "end='2026-01-01T00:00:00' has no time zone",
     ),
     (FeastMaterializeIncrementalOperator, {"feature_views": [1]}, "feature_views holds 1"),
+    (FeastMaterializeIncrementalOperator, {"gaps": "close"}, "gaps='close' is not one of"),
+    (
+        FeastMaterializeIncrementalOperator,
+        {"gaps": "fill", "older_windows": "overwrite"},
+        "needs older_windows",
+    ),
+    (
+        FeastMaterializeIncrementalOperator,
+        {"gaps": "fill", "command_mode": "cli"},
+        "needs older_windows='guard'",
+    ),
+    (
+        FeastMaterializeIncrementalOperator,
+        {"gaps": "fill", "feature_views": ["a"], "version": "v2"},
+        "loads no single version",
+    ),
+    (FeastRepairOperator, {"lookback": None}, "a repair needs a range"),
+    (FeastRepairOperator, {"start": D1}, "a repair needs a range"),
+    (FeastRepairOperator, {"lookback": "a while"}, "lookback='a while'"),
+    (FeastRepairOperator, {"step": "a while"}, "step='a while'"),
+    (FeastRepairOperator, {"start": NAIVE, "lookback": None}, "start='2026-01-01T00:00:00' has no time zone"),
+    (FeastRepairOperator, {"end": "now"}, "end='now'"),
+    (FeastRepairOperator, {"feature_views": []}, "feature_views is empty"),
+    (FeastRepairOperator, {"older_windows": "overwrite"}, "is not one of guard, extend"),
+    (FeastRepairOperator, {"dry_run": "perhaps"}, "dry_run='perhaps' is neither true nor false"),
+    (FeastRepairOperator, {"command_mode": "cli"}, "a repair is done by the runner"),
     (FeastTeardownOperator, {"confirm": None}, "was not confirmed"),
     (FeastTeardownOperator, {"confirm": ""}, "was not confirmed"),
     (FeastJobSensor, {}, "which Job to wait for"),
@@ -216,6 +248,10 @@ def test_a_command_is_rendered_inside() -> None:
     assert run_checks(operator, {"x": "$(HOME)"}) == ["entities", "describe", "$(HOME)"]
 
 
+KEPT_AS = {"dry_run": "plan_only"}
+"""Arguments that cannot be attributes of the same name: those are methods of every operator."""
+
+
 @pytest.mark.parametrize("cls", [*OPERATORS, FeastJobSensor])
 def test_template_fields_are_attributes_and_stored_unchanged(cls: type) -> None:
     fields = set(cls.template_fields)  # type: ignore[attr-defined]
@@ -224,7 +260,8 @@ def test_template_fields_are_attributes_and_stored_unchanged(cls: type) -> None:
     if cls is FeastJobSensor:
         fields -= {"labels"}
     given = {field: "{{ " + field + " }}" for field in fields}
-    operator = make(cls, **given)
+    names = {kept: name for name, kept in KEPT_AS.items()}
+    operator = make(cls, **{names.get(field, field): value for field, value in given.items()})
     for field, value in given.items():
         assert getattr(operator, field) is value
 
@@ -252,7 +289,7 @@ def test_whatever_a_user_would_template_is_a_template_field(cls: Any) -> None:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     ours = {name for name in own if f":param {name}:" in "".join(c.__doc__ or "" for c in cls.__mro__[:3])}
-    assert ours - set(cls.template_fields) <= NOT_TEMPLATED
+    assert {KEPT_AS.get(name, name) for name in ours} - set(cls.template_fields) <= NOT_TEMPLATED
     assert set(cls.template_fields_renderers) <= set(cls.template_fields)
 
 
@@ -483,7 +520,11 @@ def test_a_mapped_value_that_cannot_work_is_refused_when_its_task_runs() -> None
 
 @pytest.mark.parametrize("cls", OPERATORS)
 def test_every_operator_can_be_mapped_over_connections(cls: Any) -> None:
-    needed = {FeastCommandOperator: {"command": ["apply"]}, FeastTeardownOperator: {"confirm": "p"}}
+    needed = {
+        FeastCommandOperator: {"command": ["apply"]},
+        FeastTeardownOperator: {"confirm": "p"},
+        FeastRepairOperator: {"lookback": "30d"},
+    }
     with make_dag():
         mapped = cls.partial(task_id="each", **needed.get(cls, {})).expand(
             feast_conn_id=["feast_a", "feast_b"]
@@ -619,3 +660,59 @@ def test_what_is_new_is_one_chunk_and_plain_feast_and_versions_have_no_plan() ->
 def test_lengths_are_checked_when_the_dag_is_parsed(name: str) -> None:
     with pytest.raises(FeastDagError, match=f"{name}='soon' is not a duration"):
         FeastMaterializeOperator(task_id="t", **{name: "soon"})
+
+
+def test_gaps_are_told_by_default_and_of_a_version_nothing_is_known() -> None:
+    def policy(**options: Any) -> str:
+        found: str = make(FeastMaterializeIncrementalOperator, **options).gap_policy
+        return found
+
+    assert policy() == "report"
+    assert policy(gaps="fill") == "fill"
+    assert policy(feature_views=["a"], version="v2") == "ignore"
+    assert make(FeastMaterializeOperator).gap_policy == "ignore"
+    rendered = make(FeastMaterializeIncrementalOperator, end=D2, gaps="{{ params.gaps }}")
+    rendered.gaps = "close"
+    with pytest.raises(FeastDagError, match="gaps='close'"):
+        rendered.feast_command({})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "context", "expected"),
+    [
+        ({"start": D1, "end": D3, "lookback": None}, {}, (D1, D3)),
+        ({"end": D3, "lookback": "1d"}, {}, (D2, D3)),
+        ({"lookback": "2d"}, {"data_interval_start": D2, "data_interval_end": D3}, (D1, D3)),
+        ({"lookback": "1d"}, {"logical_date": D2}, (D1, D2)),
+        ({"start": D1, "lookback": None}, {"data_interval_start": D2, "data_interval_end": D3}, (D1, D3)),
+    ],
+)
+def test_the_range_of_a_repair_ends_where_the_run_does_unless_it_is_given(
+    arguments: dict[str, Any], context: dict[str, Any], expected: tuple[datetime, datetime]
+) -> None:
+    command, window = make(FeastRepairOperator, **arguments).feast_command(context)
+    assert window == expected
+    start, end = (moment.isoformat() for moment in expected)
+    assert command.argv == ["repair", "--start", start, "--end", end, "--step", "86400"]
+
+
+def test_a_repair_of_what_is_to_come_is_refused() -> None:
+    """What arrives later would count as loaded."""
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    with pytest.raises(FeastDagError, match="in the future"):
+        make(FeastRepairOperator, end=soon).feast_command({})
+    with pytest.raises(FeastDagError, match="no time that could be the end"):
+        make(FeastRepairOperator).feast_command({})
+
+
+@pytest.mark.parametrize(("given", "found"), [(True, True), ("True", True), ("false", False), ("", False)])
+def test_a_dry_run_may_come_from_a_form(given: Any, found: bool) -> None:
+    operator = make(
+        FeastRepairOperator, end=D3, dry_run="{{ params.dry_run }}", step="6h", feature_views=["a"]
+    )
+    operator.plan_only = given
+    command, _ = operator.feast_command({})
+    assert ("--dry-run" in command.argv) is command.only_reads is found
+    assert command.argv[-2:] == ["--view", "a"]
+    assert command.argv[command.argv.index("--step") + 1] == "21600"
+    assert callable(operator.dry_run), "Airflow's own, of every operator"

@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_feast.model.result import CommandResult
 from airflow_provider_feast.runner.basics import Failure
 from airflow_provider_feast.runner.guarding import newer_rows
-from airflow_provider_feast.runner.inspecting import merged
+from airflow_provider_feast.runner.intervals import merged
 from airflow_provider_feast.runner.output import Mask
 from airflow_provider_feast.runner.planning import Load, around, in_order
 from airflow_provider_feast.runner.progress import Progress
@@ -164,7 +164,7 @@ def test_intervals_are_merged_and_reversed_ones_left_out() -> None:
     day, tick = timedelta(days=1), timedelta(microseconds=1)
     intervals = [(NOON + day, NOON + 2 * day), (NOON, NOON + day - tick), (NOON + 9 * day, NOON + 8 * day)]
     naive = (NOON.replace(tzinfo=None) + 3 * day, NOON.replace(tzinfo=None) + 4 * day)
-    assert merged([*intervals, naive]) == [[NOON, NOON + 2 * day], [NOON + 3 * day, NOON + 4 * day]]
+    assert merged([*intervals, naive]) == [(NOON, NOON + 2 * day), (NOON + 3 * day, NOON + 4 * day)]
 
 
 def test_the_checkpoint_stays_within_its_budget_however_many_windows_and_failures(tmp_path: Path) -> None:
@@ -183,3 +183,30 @@ def test_the_checkpoint_stays_within_its_budget_however_many_windows_and_failure
     assert len(result.failed) == 10
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict(), "it crosses from triggerer to worker"
     assert len(result.views) + result.views_omitted == 40
+
+
+def test_gaps_are_named_as_far_as_they_fit_and_the_others_are_counted(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    report = Report(str(log), 2048, Mask())
+    day = timedelta(days=1)
+    found = {f"view_{number}": [(NOON, NOON + day), (NOON + 2 * day, NOON + 3 * day)] for number in range(30)}
+    report.gaps(found)
+    result = CommandResult.parse(log.read_text())
+    assert result is not None
+    assert result.gaps["view_0"][1] == ("2026-03-03T12:00:00+00:00", "2026-03-04T12:00:00+00:00")
+    assert sum(map(len, result.gaps.values())) + result.gaps_omitted == 60
+    assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
+    for number in range(40):
+        report.add(f"a_rather_long_name_of_a_feature_view_{number}", number, 1.0)
+        report.fail(f"a_rather_long_name_of_a_feature_view_{number}")
+        assert len(log.read_bytes()) <= 2048
+    report.end("failed", 1, "command_failed", "what happened " * 100)
+    full = CommandResult.parse(log.read_text())
+    assert full is not None
+    assert (full.gaps, full.gaps_omitted, full.verdict) == ({}, 60, "failed"), (
+        "views are worth more than gaps"
+    )
+    report.gaps({})
+    empty = CommandResult.parse(log.read_text())
+    assert empty is not None
+    assert (empty.gaps, empty.gaps_omitted) == ({}, 0)

@@ -181,6 +181,8 @@ def test_a_succeeded_job_gives_one_small_result(monkeypatch: pytest.MonkeyPatch)
         "views": {"driver_stats": {"rows": 7, "seconds": 1.5, "windows": 1}},
         "views_omitted": 0,
         "chunks": None,
+        "gaps": {},
+        "gaps_omitted": 0,
     }
 
 
