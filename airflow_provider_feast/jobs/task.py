@@ -9,20 +9,17 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_feast.hooks.feast import FeastHook
-from airflow_provider_feast.jobs.builder import build_final_job
 from airflow_provider_feast.jobs.chunks import ChunkedLoad
 from airflow_provider_feast.jobs.conclusion import Conclusion
 from airflow_provider_feast.jobs.configured import configured_project
 from airflow_provider_feast.jobs.inspection import Subject, inspect
 from airflow_provider_feast.jobs.killing import Killing, task_state
 from airflow_provider_feast.jobs.logs import say_to
-from airflow_provider_feast.jobs.manifest import JobPlan, left_undone
 from airflow_provider_feast.jobs.plan_jobs import PlanJobs
 from airflow_provider_feast.jobs.pod_logs import Positions
-from airflow_provider_feast.jobs.preflight import look_first
-from airflow_provider_feast.jobs.sources import say_warnings
 from airflow_provider_feast.jobs.stopping import is_record, stop_and_wait
-from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended, runner_config_map_name
+from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended
+from airflow_provider_feast.jobs.task_job import TaskJob
 from airflow_provider_feast.jobs.watch import WatchOptions, execution_timeout_reached
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
@@ -33,7 +30,7 @@ from airflow_provider_feast.model.errors import (
     RegistryLockedError,
     raise_told,
 )
-from airflow_provider_feast.model.lock import LockRequest, lock_of
+from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.outcome import Outcome
 from airflow_provider_feast.model.preflight import Report
 from airflow_provider_feast.model.settings import FeastSettings
@@ -73,22 +70,17 @@ class TaskRun:
         self._operator, self._context, self._ti = operator, context, context["ti"]
         self._log = operator.log
         self._hook = FeastHook(operator.feast_conn_id, **operator.overrides())
+        self._task = TaskJob(operator, context, self._hook)
         self._began = time.time()
         self._job: dict[str, Any] | None = None
         self._command: FeastCommand | None = None
         self._window: Window | None = None
-        self._waiting = self._leaving = self._killed = self._warned = False
+        self._waiting = self._leaving = self._killed = False
 
     @property
     def settings(self) -> FeastSettings:
         """The connection with the operator's overrides; a deadline of Airflow's shortens the Job's own."""
-        settings = self._hook.settings
-        limit: timedelta | None = self._operator.execution_timeout
-        if limit is None:
-            return settings
-        return settings._replace(
-            deadline_seconds=min(settings.deadline_seconds, max(1, int(limit.total_seconds())))
-        )
+        return self._task.settings
 
     # --- submit and wait ------------------------------------------------------------------------
 
@@ -97,7 +89,7 @@ class TaskRun:
         try:
             self._hook.check_settings()
             self._command, self._window = self._operator.feast_command(self._context)
-            jobs = self._plan_jobs()
+            jobs = self._task.plan_jobs(self._window)
             load = jobs.left(self._wanted) if jobs else None
             if jobs and load and not load.chunks:
                 return self._nothing_left(jobs)
@@ -221,7 +213,7 @@ class TaskRun:
             job = self._hook.cluster.read_job(self._job["metadata"]["name"])
             same = job is not None and job["metadata"]["uid"] == self._job["metadata"]["uid"]
             return [job] if job is not None and same and not ended(job) else []
-        jobs = self._hook.cluster.list_jobs(f"{naming.L_KEY}={self._key().digest}")
+        jobs = self._hook.cluster.list_jobs(f"{naming.L_KEY}={self._task.key.digest}")
         tries = str(self._ti.try_number)
         ours = [job for job in jobs if (job["metadata"].get("annotations") or {}).get(naming.A_TRY) == tries]
         return [job for job in ours if not ended(job)]
@@ -246,25 +238,13 @@ class TaskRun:
 
     # --- the Job --------------------------------------------------------------------------------
 
-    def _key(self) -> naming.TaskKey:
-        ti = self._ti
-        index = -1 if ti.map_index is None else ti.map_index
-        return naming.TaskKey(self.settings.deployment_id, ti.dag_id, ti.task_id, ti.run_id, index)
-
-    def _epoch(self) -> str:
-        cleared = max(0, self._ti.max_tries - (self._operator.retries or 0))
-        run = self._context.get("dag_run")
-        return naming.epoch_of(cleared, getattr(run, "start_date", None))
+    def _wanted(self, load: ChunkedLoad | None) -> Wanted:
+        if self._command is None:  # pragma: no cover (execute sets it)
+            raise FeastDagError("no command")
+        return self._task.wanted(self._command, self._window, load)
 
     def _lock(self) -> LockRequest | None:
-        return lock_of(self.settings, self._hook.namespace, self._command or FeastCommand("apply"))
-
-    def _plan_jobs(self) -> PlanJobs | None:
-        """The Jobs of this task's plan, if the runner loads by one."""
-        plan = self._operator.load_plan(self._window, self.settings.command_mode, self._context)
-        if plan is None:
-            return None
-        return PlanJobs(self._hook.cluster, plan, self._key(), self._epoch(), self._log.info)
+        return self._task.lock(self._command)
 
     def _nothing_left(self, jobs: PlanJobs) -> dict[str, Any]:
         """A Job may fail (at its deadline) when all of its chunks are done."""
@@ -272,49 +252,6 @@ class TaskRun:
         self._log.info("Nothing is left to load.")
         self._announce()
         return self._conclude(jobs.outcome)
-
-    def _wanted(self, load: ChunkedLoad | None) -> Wanted:
-        key, epoch, command = self._key(), self._epoch(), self._command
-        if command is None:  # pragma: no cover (execute sets it)
-            raise FeastDagError("no command")
-        resolved = self._hook.resolved
-        settings = resolved.settings._replace(deadline_seconds=self.settings.deadline_seconds)
-        older, deletions = self._operator.online_policy, self._operator.deletions_allowed
-        gaps = self._operator.gap_policy
-        if not self._warned:
-            undone = left_undone(command, settings, older, deletions, gaps)
-            say_warnings([*resolved.warnings, *undone], self._log)
-            self._warned = True
-
-        def build(name: str) -> dict[str, Any]:
-            plan = JobPlan(
-                name=name,
-                key=key,
-                epoch=epoch,
-                try_number=self._ti.try_number,
-                command=command,
-                settings=settings,
-                namespace=self._hook.namespace,
-                runner=runner_config_map_name(),
-                config_digest=resolved.digest,
-                allow_empty=self._operator.allows_empty,
-                window=str(self._window or ""),
-                lock=self._lock(),
-                older_windows=older,
-                load=load,
-                allow_deletions=deletions,
-                gaps=gaps,
-            )
-            return build_final_job(plan, self._hook.kubernetes, self._context)
-
-        def name_of(count: int) -> str:
-            return naming.job_name(command.subcommand, key, epoch, count)
-
-        return Wanted(key, epoch, name_of, build, resolved.files, self._look_first)
-
-    def _look_first(self) -> None:
-        if self._operator.preflight:
-            look_first(self._hook, self._lock(), self._log)
 
     def _announce(self) -> None:
         metadata = (self._job or {})["metadata"]
