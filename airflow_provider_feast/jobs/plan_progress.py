@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_feast.jobs.pod_view import PodView, at, mapping, moment, text
 from airflow_provider_feast.jobs.results import result_of
-from airflow_provider_feast.model.indexes import done_chunks, parse_indexes
+from airflow_provider_feast.model.indexes import MOST_INDEXES, done_chunks, parse_indexes
 from airflow_provider_feast.model.naming import A_CHUNK_COUNT, A_CHUNKS, A_TOTALS
 from airflow_provider_feast.model.totals import PlanProgress, Totals
 from airflow_provider_feast.runner.progress import bar, clock_face
@@ -46,7 +46,8 @@ def plan_progress(job: dict[str, Any], pods: Iterable[PodView]) -> PlanProgress 
         succeeded.add(chunk)
         if chunk not in totals.chunks and (result := result_of(pod)) is not None:
             totals = totals.plus(chunk, result)
-    count = max(_number(at(job, "metadata", "annotations", A_CHUNK_COUNT)), mine[-1] + 1)
+    told = min(_number(at(job, "metadata", "annotations", A_CHUNK_COUNT)), MOST_INDEXES)
+    count = max(told, mine[-1] + 1)
     before = set(range(count)) - set(mine)
     done = done_chunks(mine, text(at(job, "status", "completedIndexes"))) | succeeded | before
     return PlanProgress(count, frozenset(done), totals)

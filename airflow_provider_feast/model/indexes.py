@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
+MOST_INDEXES = 100_000
+"""No Indexed Job has more (Kubernetes' own limit), so a text that has would only cost memory."""
+
+
 def parse_indexes(text: str | None) -> frozenset[int]:
     """Read ``status.completedIndexes`` or ``failedIndexes`` of an Indexed Job.
 
@@ -17,6 +21,8 @@ def parse_indexes(text: str | None) -> frozenset[int]:
         low, high = int(first), int(last) if dash else int(first)
         if low > high:
             raise ValueError(f"the range {part!r} of indexes runs backwards")
+        if high > MOST_INDEXES:
+            raise ValueError(f"no Job has an index {high}")
         found.update(range(low, high + 1))
     return frozenset(found)
 

@@ -29,7 +29,7 @@ ROWS = [
 ]
 START, END = days(0, CHUNKS * PER_CHUNK)
 STEP = parse_duration("1d", "step")
-KILLS = 4
+KILLS, AT_LEAST = 5, 3
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_whoever_dies_no_finished_chunk_runs_again_and_the_end_is_the_same(
     }
     story = Play(world, tasks, options, kills(seed, KILLS, CHUNKS * PER_CHUNK * len(VIEWS))).run()
     print("\n".join([f"seed {seed}", *story.told]))
-    assert len(story.deaths) == KILLS, "\n".join(story.told)
+    assert len(story.deaths) >= AT_LEAST, "\n".join(["some may come too late, but not most", *story.told])
     online, written = undisturbed
     assert world.online() == online == world.expected(START, END)
     assert_no_finished_chunk_ran_again(world, f"kills-{seed}", story)

@@ -66,8 +66,9 @@ def test_what_earlier_jobs_and_vanished_pods_wrote_is_known_from_the_note_and_th
         job(("Complete", "True", "")),
         indexed(chunks="") | {"spec": {"completions": 1}},
         indexed(chunks="one"),
+        indexed(chunks="0-99999999999999"),
     ],
-    ids=["no plan", "one chunk", "changed by somebody"],
+    ids=["no plan", "one chunk", "changed by somebody", "a bomb"],
 )
 def test_a_job_without_readable_chunks_has_no_progress(made: dict[str, Any]) -> None:
     assert plan_progress(made, ()) is None
