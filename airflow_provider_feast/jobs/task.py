@@ -16,7 +16,7 @@ from airflow_provider_feast.jobs.configured import configured_project
 from airflow_provider_feast.jobs.killing import Killing, task_state
 from airflow_provider_feast.jobs.logs import say_to
 from airflow_provider_feast.jobs.manifest import JobPlan, left_undone
-from airflow_provider_feast.jobs.pod_logs import Positions
+from airflow_provider_feast.jobs.pod_logs import Positions, after_deferral
 from airflow_provider_feast.jobs.sources import say_warnings
 from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended, ensure_runner
 from airflow_provider_feast.jobs.watch import WatchOptions, execution_timeout_reached
@@ -326,7 +326,7 @@ class TaskRun:
                 job["metadata"]["name"],
                 job["metadata"]["uid"],
                 options._asdict(),
-                positions,
+                after_deferral(positions, datetime.now(UTC)),
                 lock=lock._asdict() if lock else None,
             ),
             method_name="resume",
