@@ -59,19 +59,14 @@ def say_to(log: Any, *, on_grid: bool = False) -> Say:
 
 def next_own(time: datetime) -> datetime:
     """The first time from one on that only a trigger's own lines have."""
-    late = timedelta(microseconds=time.microsecond % (OWN_GRID * 1000))
-    grid = timedelta(milliseconds=OWN_GRID)
-    return time - late + (grid if late else timedelta()) + timedelta(microseconds=1)
+    return time + timedelta(microseconds=-time.microsecond % (OWN_GRID * 1000))
 
 
 def next_free(time: datetime) -> datetime:
-    """The first time from one on that a pod's line may have.
-
-    Airflow's reader cuts times to milliseconds in floating point, so a whole millisecond may count as the one before.
-    """
-    if time.microsecond // 1000 % OWN_GRID == 0:
-        time = time.replace(microsecond=time.microsecond // 1000 * 1000) + MILLISECOND
-    return time.replace(microsecond=time.microsecond + 1) if time.microsecond % 1000 == 0 else time
+    """The first time from one on that a pod's line may have."""
+    if time.microsecond // 1000 % OWN_GRID:
+        return time
+    return time.replace(microsecond=time.microsecond // 1000 * 1000) + MILLISECOND
 
 
 def _written(time: datetime) -> str:

@@ -128,7 +128,7 @@ class JobWatch:
         return self._logs.trail.sure
 
     async def until_lines_are_past(self) -> None:
-        """Wait until no line has a time to come: the last ones of a burst are dated a little later than they were said."""
+        """Wait until no line is dated to come: the last ones of a burst are, by a little."""
         latest = self._logs.latest
         if latest is not None:
             left = min(latest - datetime.now(UTC), LATEST).total_seconds()

@@ -84,7 +84,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Moment]]:
     yield Moment
 
 
-@pytest.mark.parametrize("phase", range(0, 101, 2), ids=lambda phase: f"{phase} ms")
+@pytest.mark.parametrize("phase", range(0, 101, 5), ids=lambda phase: f"{phase} ms")
 @pytest.mark.parametrize(
     ("step", "count"), [(timedelta(milliseconds=100), 35), (timedelta(microseconds=10), 1500)]
 )
@@ -96,7 +96,7 @@ def test_lines_of_the_moment_of_the_deferral_show_once(
     at = every(step, count, START + timedelta(milliseconds=phase))
     text = pod_log([time if count < 100 else DEFERRED + (time - START) for time in at])
     worker.airflow(*(f"startup {n}" for n in range(8)))
-    for millisecond in range(0, int(QUIET.total_seconds() * 1000) - 1, 7):
+    for millisecond in range(0, 1999, 7):
         clock.here = DEFERRED + timedelta(milliseconds=millisecond)
         worker.airflow("Pausing task as DEFERRED.")
     positions = after_deferral({}, DEFERRED)
@@ -109,30 +109,19 @@ def test_lines_of_the_moment_of_the_deferral_show_once(
     assert shown(worker, first, second) == expected(count)
 
 
-@pytest.mark.parametrize("phase", range(0, 50), ids=lambda phase: f"{phase} ms")
+@pytest.mark.parametrize("phase", range(10, 60, 3), ids=lambda phase: f"{phase} ms")
 def test_what_a_trigger_says_of_its_own_does_not_come_between_copies(clock: type[Moment], phase: int) -> None:
     positions = after_deferral({}, START - timedelta(minutes=1))
     at = every(timedelta(microseconds=300), 500)
     chatty, terse, worker = LogFile(), LogFile(), LogFile()
-    for n in range(20):
-        clock.here = START + timedelta(milliseconds=phase + 7 * n)
+    for n in range(300):
+        clock.here = START + timedelta(milliseconds=n - phase)
         say_to(chatty, on_grid=True)(f"The Kubernetes API does not answer ({n}).")
     pass_on(chatty, pod_log(at), positions)
     pass_on(terse, pod_log(at), positions)
     worker.airflow("resumed")
     pass_on(worker, pod_log(at), positions)
     assert shown(worker, chatty, terse) == expected(500)
-
-
-def test_a_burst_in_whole_milliseconds_shows_once(clock: type[Moment]) -> None:
-    """Floating point may put a whole millisecond into the one before."""
-    at = every(timedelta(), 2000, datetime(2026, 3, 7, 9, 8, 7, 29_000, tzinfo=UTC))
-    positions = after_deferral({}, START)
-    first, worker = LogFile(), LogFile()
-    pass_on(first, pod_log(at), positions)
-    worker.airflow(*(f"word {n}" for n in range(30)))
-    pass_on(worker, pod_log(at), positions)
-    assert shown(worker, first) == expected(2000)
 
 
 def test_a_log_that_the_worker_began_goes_on_where_it_stopped(clock: type[Moment]) -> None:
