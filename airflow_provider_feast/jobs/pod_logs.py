@@ -51,6 +51,11 @@ def after_deferral(positions: Positions, now: datetime) -> Positions:
     return {name: [last, count, max(given, quiet)] for name, (last, count, given) in every.items()}
 
 
+def unread(positions: Positions) -> list[Any]:
+    """Where a log starts of which nothing was read: its lines are dated after those of the pods before it."""
+    return ["", 0, max((given for position in positions.values() for given in position[2:]), default="")]
+
+
 class _Mark(NamedTuple):
     """Where reading stood when so much had been said, at a time in seconds after some origin."""
 
@@ -185,8 +190,9 @@ class PodLogs:
         """Say what is new in a log."""
         name, now = "/".join(key), asyncio.get_running_loop().time()
         self.trail.mark(now, self._said, self._positions)
-        unread = self._positions.get(UNREAD, ())
-        cursor = self._cursors.setdefault(key, LogCursor(*self._positions.get(name, unread)))
+        if key not in self._cursors:
+            self._cursors[key] = LogCursor(*self._positions.get(name) or unread(self._positions))
+        cursor = self._cursors[key]
         if name not in self._positions:
             heading = f"--- log of pod {key[0]}, container {key[1]} ---"
             self._say(heading, cursor.heading(container.started))

@@ -15,7 +15,7 @@ from airflow.utils.log.file_task_handler import _interleave_logs
 
 from airflow_provider_feast.jobs import logs
 from airflow_provider_feast.jobs.logs import LogCursor, LogLine, say_to
-from airflow_provider_feast.jobs.pod_logs import QUIET, UNREAD, Positions, after_deferral
+from airflow_provider_feast.jobs.pod_logs import QUIET, Positions, after_deferral, unread
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DEFERRED = START + timedelta(seconds=1)
@@ -49,21 +49,24 @@ class LogFile:
             self.info(event, logger="task")
 
 
-def pod_log(at: Sequence[datetime]) -> str:
+def pod_log(at: Sequence[datetime], first: int = 0) -> str:
     """A pod's log with a line at each of these times."""
-    return "".join(f"{time:%Y-%m-%dT%H:%M:%S.%f}Z line {n}\n" for n, time in enumerate(at))
+    return "".join(f"{time:%Y-%m-%dT%H:%M:%S.%f}Z line {n}\n" for n, time in enumerate(at, first))
 
 
 def every(step: timedelta, count: int, start: datetime = START) -> list[datetime]:
     return [start + n * step for n in range(count)]
 
 
-def pass_on(file: LogFile, text: str, positions: Positions, count: int | None = None) -> None:
+def pass_on(
+    file: LogFile, text: str, positions: Positions, count: int | None = None, pod: str = "pod"
+) -> Positions:
     """What ``PodLogs`` does with a pod's log; ``count``: how many lines are said until a kill."""
-    say, cursor = say_to(file, on_grid=True), LogCursor(*positions.get("pod", positions.get(UNREAD, ())))
-    heading = [] if "pod" in positions else [LogLine(cursor.heading(STARTED), "--- log of pod ---")]
+    say, cursor = say_to(file, on_grid=True), LogCursor(*positions.get(pod) or unread(positions))
+    heading = [] if pod in positions else [LogLine(cursor.heading(STARTED), f"--- log of {pod} ---")]
     for line in [*heading, *list(cursor.new(text, final=True))[:count]]:
         say(line.text, line.at)
+    return {**positions, pod: cursor.position}
 
 
 def shown(*files: LogFile) -> list[str]:
@@ -122,6 +125,19 @@ def test_what_a_trigger_says_of_its_own_does_not_come_between_copies(clock: type
     worker.airflow("resumed")
     pass_on(worker, pod_log(at), positions)
     assert shown(worker, chatty, terse) == expected(500)
+
+
+def test_lines_of_two_pods_of_one_moment_show_once(clock: type[Moment]) -> None:
+    """Both were read after the deferral, and a burst of the first one is dated later than the second one's lines."""
+    positions = after_deferral({}, START)
+    burst, after = pod_log(every(timedelta(), 300)), pod_log(every(timedelta(milliseconds=7), 100), 300)
+    trigger, worker = LogFile(), LogFile()
+    pass_on(trigger, after, pass_on(trigger, burst, positions, pod="first"), pod="second")
+    worker.airflow(*(f"resumed {n}" for n in range(20)))
+    pass_on(worker, after, pass_on(worker, burst, positions, pod="first"), pod="second")
+    first, second = ["--- log of first ---"], ["--- log of second ---"]
+    lines = [f"line {n}" for n in range(400)]
+    assert shown(worker, trigger) == [*first, *lines[:300], *second, *lines[300:]]
 
 
 def test_a_log_that_the_worker_began_goes_on_where_it_stopped(clock: type[Moment]) -> None:
