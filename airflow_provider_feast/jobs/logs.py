@@ -16,6 +16,11 @@ POD_LOGGER = "airflow_provider_feast.pod"
 LATEST = timedelta(seconds=5)
 """How much later than its own time a line of a burst may be dated at most."""
 
+MILLISECOND = timedelta(milliseconds=1)
+
+OWN_GRID = 50
+"""Milliseconds: what a trigger says of its own is dated to a multiple of it, and no pod's line is."""
+
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
@@ -30,22 +35,43 @@ class Say(Protocol):
         """
 
 
-def say_to(log: Any) -> Say:
+def say_to(log: Any, *, on_grid: bool = False) -> Say:
     """Say lines to a task's log.
 
     A pod's line is the same record whoever says it, worker or triggerer: where two say it, Airflow's log reader shows
     it once.
 
     :param log: Airflow's (structlog) logger; it takes the time of a line as ``timestamp``, and a name as ``logger``.
+    :param on_grid: whether other lines are dated to :data:`OWN_GRID`: they come between pods' lines that somebody else
+        may say, too.
     """
 
     def say(text: str, at: str = "") -> None:
         if at:
             log.info(text, timestamp=at, logger=POD_LOGGER)
+        elif on_grid:
+            log.info(text, timestamp=_written(next_own(datetime.now(UTC))))
         else:
             log.info(text)
 
     return say
+
+
+def next_own(time: datetime) -> datetime:
+    """The first time from one on that only a trigger's own lines have."""
+    return time + timedelta(microseconds=-time.microsecond % (OWN_GRID * 1000))
+
+
+def next_free(time: datetime) -> datetime:
+    """The first time from one on that a pod's line may have."""
+    if time.microsecond // 1000 % OWN_GRID:
+        return time
+    return time.replace(microsecond=time.microsecond // 1000 * 1000) + MILLISECOND
+
+
+def _written(time: datetime) -> str:
+    """A time as log records have it."""
+    return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 class LogLine(NamedTuple):
@@ -66,11 +92,12 @@ class LogCursor:
     container logs …"); it is given once and moves nothing.
 
     Airflow's reader sorts records by milliseconds, and knows two copies of a record by their being neighbours. So no two
-    lines get the same millisecond: a line of a burst is given the next free one, the same in every reading.
+    lines get the same millisecond, nor one of :data:`OWN_GRID`: a line of a burst is given the next free one, the same
+    in every reading.
 
     :param last: the last line's instant, from another cursor's :attr:`position`.
     :param at_last: how many lines of that instant were seen.
-    :param given: the time that the last line was given, ISO 8601.
+    :param given: the time that the last line was given, ISO 8601, UTC; later ones get later times.
     """
 
     def __init__(self, last: str = "", at_last: int = 0, given: str = "") -> None:
@@ -83,6 +110,19 @@ class LogCursor:
     def position(self) -> list[Any]:
         """Where another cursor can go on: the arguments for it, as JSON."""
         return [self._last, self._at_last, self._given]
+
+    @property
+    def given(self) -> datetime | None:
+        """The time that the last line was given."""
+        return datetime.fromisoformat(self._given).replace(tzinfo=UTC) if self._given else None
+
+    def heading(self, started: str) -> str:
+        """The time to give to a line before the first one.
+
+        :param started: when the container started, ISO 8601, or "".
+        """
+        key = _sortable(started)
+        return self._time(key) if key else ""
 
     def new(self, text: str, *, final: bool = False) -> Iterator[LogLine]:
         """The lines of a read that are new.
@@ -115,13 +155,14 @@ class LogCursor:
 
     def _time(self, key: str) -> str:
         """The time to give to a line of an instant: another millisecond than every line's before."""
-        own = datetime.fromisoformat(key[:26])
+        own = next_free(datetime.fromisoformat(key[:26]))
         time = own
         if self._given:
-            free = datetime.fromisoformat(self._given) + timedelta(milliseconds=1)
+            free = next_free(datetime.fromisoformat(self._given) + MILLISECOND)
             time = min(max(own, free), own + LATEST)
-        self._given = time.isoformat(timespec="microseconds")
-        return f"{self._given}Z"
+        written = time.isoformat(timespec="microseconds")
+        self._given = max(self._given, written)
+        return f"{written}Z"
 
 
 def _sortable(stamp: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from kubernetes_asyncio.client.exceptions import ApiException
@@ -17,37 +18,81 @@ OVERLAP_SECONDS = 5
 """How far reads of one log overlap: ``sinceSeconds`` is coarse and clocks differ a little."""
 
 UNSURE_SECONDS = 60.0
-"""How old a read must be until its lines are surely in the task's log. A triggerer that stalls drops what a trigger said
+"""How old a line must be until it is surely in the task's log. A triggerer that stalls drops what a trigger said
 last before its end; one that stalls for this long is replaced."""
+
+UNSURE_BYTES = 256 * 1024
+"""How much must have been said after a line until it is surely there. A triggerer's log goes through a socket, and what
+it does not hold was read; Linux' hold 208 KiB. So what is said again stays within what Airflow's log reader sorts."""
+
+RECORD_BYTES = 200
+"""What a line takes at least beside its text."""
+
+QUIET = timedelta(seconds=2)
+"""What a worker says last before it defers, and Airflow after it, has a time before this is over."""
 
 LAST_READS = 6
 """How often the end of a log is asked for before it is given up."""
 
 
 Positions = dict[str, list[Any]]
-"""How far each log (``pod/container``) was read: the arguments of a :class:`LogCursor`."""
+"""How far each log (``pod/container``) was read: the arguments of a :class:`LogCursor`; "" is for logs not yet read."""
+
+UNREAD = ""
+
+
+def after_deferral(positions: Positions, now: datetime) -> Positions:
+    """Where a trigger goes on: its lines are dated after all that the worker and Airflow say of the deferral.
+
+    :param positions: where the worker stopped.
+    """
+    quiet = (now.astimezone(UTC) + QUIET).replace(tzinfo=None).isoformat(timespec="microseconds")
+    every: Positions = {UNREAD: ["", 0, ""], **positions}
+    return {name: [last, count, max(given, quiet)] for name, (last, count, given) in every.items()}
+
+
+def unread(positions: Positions) -> list[Any]:
+    """Where a log starts of which nothing was read: its lines are dated after those of the pods before it."""
+    return ["", 0, max((given for position in positions.values() for given in position[2:]), default="")]
+
+
+class _Mark(NamedTuple):
+    """Where reading stood when so much had been said, at a time in seconds after some origin."""
+
+    now: float
+    said: int
+    positions: Positions
 
 
 class Trail:
-    """Where reading stood: at some moment at least :data:`UNSURE_SECONDS` ago, and since then.
+    """Where reading stood: when the lines before were just sure, and since then.
 
     :param positions: where it stood at first.
     """
 
     def __init__(self, positions: Positions) -> None:
-        self._marks: deque[tuple[float, Positions]] = deque([(0.0, _copy(positions))])
+        self._marks = deque([_Mark(0.0, 0, _copy(positions))])
 
-    def mark(self, now: float, positions: Positions) -> None:
-        """Note where reading stands, seconds after some origin."""
-        if now - self._marks[-1][0] >= UNSURE_SECONDS / 10:
-            self._marks.append((now, _copy(positions)))
-        while len(self._marks) > 1 and self._marks[1][0] <= now - UNSURE_SECONDS:
+    def mark(self, now: float, said: int, positions: Positions) -> None:
+        """Note where reading stands.
+
+        :param now: seconds after some origin.
+        :param said: bytes that were said so far.
+        """
+        last = self._marks[-1]
+        if now - last.now >= UNSURE_SECONDS / 10 or said - last.said >= UNSURE_BYTES // 10:
+            self._marks.append(_Mark(now, said, _copy(positions)))
+        while len(self._marks) > 1 and _is_sure(self._marks[1], now, said):
             self._marks.popleft()
 
     @property
     def sure(self) -> Positions:
         """Up to where all lines are surely in the task's log."""
-        return self._marks[0][1]
+        return self._marks[0].positions
+
+
+def _is_sure(mark: _Mark, now: float, said: int) -> bool:
+    return mark.now <= now - UNSURE_SECONDS or mark.said <= said - UNSURE_BYTES
 
 
 def _copy(positions: Positions) -> Positions:
@@ -87,6 +132,7 @@ class PodLogs:
         self._positions = {} if positions is None else positions
         self.trail = Trail(self._positions)
         self._api, self._namespace, self._say = api, namespace, say
+        self._said = 0
         self._cursors: dict[tuple[str, str], LogCursor] = {}
         self._read_at: dict[tuple[str, str], float] = {}
         self._read_to_end: set[tuple[str, str]] = set()
@@ -100,7 +146,6 @@ class PodLogs:
         :raises ForbiddenError: when reading logs is not allowed.
         """
         complete = True
-        self.trail.mark(asyncio.get_running_loop().time(), self._positions)
         for pod in sorted(pods, key=lambda item: item["metadata"].get("creationTimestamp") or ""):
             for container in _readable_containers(pod):
                 wanted = container.ended or final
@@ -135,17 +180,33 @@ class PodLogs:
             return False
         except NO_ANSWER:
             return False
-        name = f"{pod}/{container.name}"
-        if name not in self._positions:
-            self._say(f"--- log of pod {pod}, container {container.name} ---", container.started)
         self._read_at[key] = now
-        cursor = self._cursors.setdefault(key, LogCursor(*self._positions.get(name, ())))
-        for line in readable(cursor.new(text, final=ended)):
-            self._say(line.text, line.at)
-        self._positions[name] = cursor.position
+        self._pass_on(key, container, text, ended)
         if ended:
             self._read_to_end.add(key)
         return True
+
+    def _pass_on(self, key: tuple[str, str], container: _Readable, text: str, ended: bool) -> None:
+        """Say what is new in a log."""
+        name, now = "/".join(key), asyncio.get_running_loop().time()
+        self.trail.mark(now, self._said, self._positions)
+        if key not in self._cursors:
+            self._cursors[key] = LogCursor(*self._positions.get(name) or unread(self._positions))
+        cursor = self._cursors[key]
+        if name not in self._positions:
+            heading = f"--- log of pod {key[0]}, container {key[1]} ---"
+            self._say(heading, cursor.heading(container.started))
+        for line in readable(cursor.new(text, final=ended)):
+            self._say(line.text, line.at)
+            self._said += len(line.text.encode()) + RECORD_BYTES
+            self._positions[name] = cursor.position
+            self.trail.mark(now, self._said, self._positions)
+        self._positions[name] = cursor.position
+
+    @property
+    def latest(self) -> datetime | None:
+        """The latest time that was given to a line."""
+        return max((cursor.given for cursor in self._cursors.values() if cursor.given), default=None)
 
     async def _fetch(self, key: tuple[str, str], now: float) -> str:
         since: dict[str, Any] = {}

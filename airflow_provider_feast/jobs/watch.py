@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from kubernetes_asyncio.client.exceptions import ApiException
@@ -15,7 +16,7 @@ from airflow_provider_feast.jobs.api import explain, pods_selector, status_messa
 from airflow_provider_feast.jobs.async_api import NO_ANSWER, read_body
 from airflow_provider_feast.jobs.diagnose import diagnose
 from airflow_provider_feast.jobs.lock import RegistryLock
-from airflow_provider_feast.jobs.logs import Say
+from airflow_provider_feast.jobs.logs import LATEST, Say
 from airflow_provider_feast.jobs.plan_notes import PlanNotes
 from airflow_provider_feast.jobs.plan_progress import plan_progress
 from airflow_provider_feast.jobs.pod_logs import PodLogs, Positions
@@ -129,6 +130,13 @@ class JobWatch:
     def sure(self) -> Positions:
         """Up to where the log is surely in the task's log, whatever happens to what was said since."""
         return self._logs.trail.sure
+
+    async def until_lines_are_past(self) -> None:
+        """Wait until no line is dated to come: the last ones of a burst are, by a little."""
+        latest = self._logs.latest
+        if latest is not None:
+            left = min(latest - datetime.now(UTC), LATEST).total_seconds()
+            await asyncio.sleep(max(0.0, left))
 
     async def _stop(self) -> Outcome:
         """End the Job at Airflow's own limit; one with a record of chunks is kept."""

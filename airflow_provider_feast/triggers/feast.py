@@ -147,20 +147,20 @@ class FeastJobTrigger(BaseTrigger):
             watch = JobWatch(
                 self._streams(),
                 target,
-                say_to(self.log),
+                say_to(self.log, on_grid=True),
                 self._options,
                 dict(self.positions),
                 lock or None,
                 shared=True,
             )
             outcome = await watch.outcome()
+            await watch.until_lines_are_past()  # what Airflow says of the event comes after them
+            event = None if outcome is None else outcome_event(outcome, self.name, self.uid, watch.sure)
         except FeastError as error:
+            event = error_event(error, self.name, self.uid)
+        if event is not None:
             self._fired = True
-            yield error_event(error, self.name, self.uid)
-            return
-        if outcome is not None:
-            self._fired = True
-            yield outcome_event(outcome, self.name, self.uid, watch.sure)
+            yield event
             await asyncio.sleep(LINGER_SECONDS)
 
     async def on_kill(self) -> None:

@@ -18,12 +18,12 @@ from kubernetes import client, config
 
 from airflow_provider_feast.jobs import task
 from airflow_provider_feast.jobs.submit import ended
-from airflow_provider_feast.operators.feast import FeastCommandOperator
+from airflow_provider_feast.operators.feast import FeastCommandOperator, FeastMaterializeOperator
 from airflow_provider_feast.sandbox import Sandbox
 
 IMAGE = "light:1"
 FEAST = '#!/bin/sh\ntrap "exit 143" TERM\neval "$SCRIPT" &\nwait $!\n'
-"""What the image calls Feast: it runs the text in the environment; the trap is what ends a PID 1 at SIGTERM."""
+"""What the image calls Feast, and Python: it runs the text in the environment; the trap ends a PID 1 at SIGTERM."""
 
 
 MENDED = "plain KubernetesJobOperator no longer does this; correct the comparison and the documents"
@@ -49,10 +49,11 @@ def fails(kind: type[Any] | tuple[type[Any], ...], what: str) -> Iterator[Any]:
 def image_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What is in the image."""
     home = tmp_path_factory.mktemp("light")
-    program = home / "bin" / "feast"
-    program.parent.mkdir()
-    program.write_text(FEAST)
-    program.chmod(0o755)
+    (home / "bin").mkdir()
+    for name in ("feast", "python3"):
+        program = home / "bin" / name
+        program.write_text(FEAST)
+        program.chmod(0o755)
     return home
 
 
@@ -112,6 +113,11 @@ class Beside:
         quick = {"command_mode": "cli", "backoff_limit": 0, "log_interval": 0.1}
         env = {"SCRIPT": script, **options.pop("env", {})}
         return FeastCommandOperator(**{**common, **quick, "env": env, **options})
+
+    def chunked(self, script: str, **options: Any) -> FeastMaterializeOperator:
+        """Our operator that loads in chunks, with the script in the runner's place; a chunk is tried twice."""
+        common = {"task_id": "chunked", "namespace": self.namespace, "image": IMAGE, "backoff_limit": 1}
+        return FeastMaterializeOperator(**{**common, "env": {"SCRIPT": script}, **options})
 
     def jobs(self) -> list[Any]:
         """The Jobs of the namespace, as JSON."""

@@ -93,17 +93,18 @@ class Standalone:
         """A request to the REST API; its JSON answer."""
         answer = self._http.request(method, f"{self.url}/api/v2/{path}", **options)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def unpause(self, dag_id: str) -> None:
         """Let a DAG run. None does from the start: a task that starts before the API server does is lost."""
         wait_for(lambda: self._has(dag_id), f"the DAG {dag_id}")
         self.ask("PATCH", f"dags/{dag_id}", json={"is_paused": False})
 
-    def trigger(self, dag_id: str) -> str:
+    def trigger(self, dag_id: str, **more: str) -> str:
         """Start a run without a logical date; its id."""
         self.unpause(dag_id)
-        run: str = self.ask("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None})["dag_run_id"]
+        body = {"logical_date": None, **more}
+        run: str = self.ask("POST", f"dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
         return run
 
     def _has(self, dag_id: str) -> bool:

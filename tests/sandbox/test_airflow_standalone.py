@@ -21,10 +21,12 @@ for second in range(16):
     print(f"tick {second}", flush=True)
     time.sleep(1)
 """
+ENDLESS = "import time\nprint('waiting', flush=True)\ntime.sleep(600)\n"
 DEFINITIONS = {
     "slow": TICKS,
     "cursed": TICKS + "\nraise RuntimeError('the definitions are cursed')\n",
-    "endless": "import time\nprint('waiting', flush=True)\ntime.sleep(600)\n",
+    "endless": ENDLESS,
+    "recreated": ENDLESS,
 }
 EVENING = (END - timedelta(days=1)).isoformat()
 DAGS = (
@@ -45,6 +47,9 @@ with Dag("marked"):
 
 with Dag("cleared"):
     FeastApplyOperator(task_id="run", feast_conn_id="feast_endless", deferrable=True)
+
+with Dag("recreated"):
+    FeastApplyOperator(task_id="run", feast_conn_id="feast_recreated", deferrable=True)
 
 with Dag("sensed"):
     FeastJobSensor(
@@ -104,7 +109,7 @@ def standalone(
 @pytest.fixture(scope="module")
 def instances(standalone: Standalone) -> dict[str, Instance]:
     """One run of each DAG that has no schedule, all started at once: they wait side by side."""
-    names = ("cursed", "marked", "cleared", "sensed", "lookback")
+    names = ("cursed", "marked", "cleared", "recreated", "sensed", "lookback")
     return {name: Instance(standalone, name, standalone.trigger(name)) for name in names}
 
 
@@ -191,6 +196,27 @@ def test_ending_a_deferred_task_deletes_its_job(
         jobs = cluster.batch.list_namespaced_job
         wait_for(lambda: jobs(cluster.namespace, label_selector=label).items, "the Job of the second try")
         instance.set_state("failed")
+
+
+def test_a_run_that_is_deleted_and_made_again_under_its_id_has_a_job_of_its_own(
+    standalone: Standalone, instances: dict[str, Instance], cluster: Cluster
+) -> None:
+    instance = instances["recreated"]
+    instance.until("deferred")
+    first = cluster.job(instance.xcom("job_name"))
+    body = {"data": {"definitions.py": "print('the second run', flush=True)\n"}}
+    cluster.core.patch_namespaced_config_map("recreated", cluster.namespace, body)
+    run = f"dags/recreated/dagRuns/{instance.run_id}"
+    standalone.ask("PATCH", run, json={"state": "failed"})  # a run that goes on cannot be deleted
+    standalone.ask("DELETE", run)
+    assert standalone.trigger("recreated", dag_run_id=instance.run_id) == instance.run_id
+    instance.until("success")
+    label = "airflow-provider-feast/dag=recreated"
+    (second,) = cluster.batch.list_namespaced_job(cluster.namespace, label_selector=label).items
+    assert second.metadata.uid != first.metadata.uid
+    assert (second.metadata.name, second.status.succeeded) == (instance.xcom("job_name"), 1)
+    assert instance.xcom("return_value")["outcome"] == "succeeded"
+    assert "the second run" in instance.log()
 
 
 def test_the_dag_files_import_without_errors(standalone: Standalone) -> None:

@@ -179,6 +179,25 @@ def test_all_of_a_jobs_fields_can_be_set_and_templated(beside: Beside) -> None:
     assert len(beside.pods()) == 1
 
 
+def test_a_load_in_chunks_stops_at_the_first_that_fails(beside: Beside) -> None:
+    for field in ("backoff_limit_per_index", "max_failed_indexes", "pod_replacement_policy"):
+        with fails(TypeError, f"it has no parameter {field}"):
+            beside.plain("true", **{field: 0})
+
+    three_days = {"start": "2026-01-01", "end": "2026-01-04", "chunk": "1d"}
+    ours = beside.chunked('test "$JOB_COMPLETION_INDEX" != 1 || exit 3', **three_days)
+    with pytest.raises(FeastError):
+        execute(ours)
+    (job,) = beside.jobs()
+    assert (job["spec"]["backoffLimitPerIndex"], job["spec"]["maxFailedIndexes"]) == (1, 0)
+    assert "backoffLimit" not in job["spec"]
+    assert (job["status"]["completedIndexes"], job["status"]["failedIndexes"]) == ("0", "1")
+    indexes = [pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] for pod in beside.pods()]
+    assert sorted(indexes) == ["0", "1", "1"], (
+        "one more try of the chunk that failed, and none of the last one"
+    )
+
+
 def test_no_value_of_the_environment_gets_into_xcom(beside: Beside) -> None:
     secret = {"STORE_PASSWORD": "correct horse"}
     plain = beside.plain("true", env_vars=secret)

@@ -153,6 +153,49 @@ def test_an_api_that_is_away_for_a_while_loses_nothing(beside: Beside, deferrabl
     assert lines.count("the end") == 1
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("code", [401, 410])
+def test_an_answer_that_asks_for_a_new_start_gets_one(beside: Beside, code: int, deferrable: bool) -> None:
+    """A token that has expired, a history that is no longer kept."""
+
+    def refuse(_: str) -> None:
+        beside.fault("(jobs|pods)", method="GET", code=code)
+        beside.sandbox.cut_watches()
+
+    kind = (ApiException, AsyncApiException)
+    with beside.when_running(refuse), fails(kind, f"{code} is not tried again") as raised:
+        execute(beside.plain("sleep 60", deferrable=deferrable))
+    assert raised.value.status == code
+    beside.sandbox.clear_faults()
+    flaw(len(beside.live_jobs()) == 1, "it leaves the Job running when it is refused")
+    beside.delete_jobs()
+
+    with beside.when_running(refuse), log_lines() as lines:
+        ours = beside.ours("sleep 3; echo the end", deferrable=deferrable)
+        assert execute(ours)["outcome"] == "succeeded"
+    assert lines.count("the end") == 1
+
+
+def test_a_permission_that_is_missing_is_named(beside: Beside) -> None:
+    def refuse(_: str) -> None:
+        beside.fault("pods", method="GET", code=403, times=-1)
+        beside.sandbox.cut_watches()
+
+    with fails(ApiException, "a 403 is raw") as raised:
+        beside.fault("pods", method="GET", code=403, times=-1)
+        execute(beside.plain("sleep 60"))
+    assert raised.value.status == 403
+    flaw("verbs" not in str(raised.value), "it does not say which rule is missing")
+    beside.sandbox.clear_faults()
+    beside.delete_jobs()
+
+    with beside.when_running(refuse), pytest.raises(FeastError) as failed:
+        execute(beside.ours("sleep 60"))
+    assert failed.value.kind == "forbidden"
+    assert "pods" in str(failed.value)
+    assert "verbs" in str(failed.value)
+
+
 def test_what_keeps_a_pod_from_starting_is_told_as_it_happens(beside: Beside) -> None:
     image = f"{beside.namespace}:1"
     with (

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_feast.jobs.logs import LATEST, LogCursor, LogLine, readable
-from airflow_provider_feast.jobs.pod_logs import UNSURE_SECONDS, Positions, Trail
+from airflow_provider_feast.jobs.pod_logs import UNSURE_BYTES, UNSURE_SECONDS, Positions, Trail
 
 BERLIN = timezone(timedelta(hours=2))
 
@@ -148,7 +148,7 @@ def test_only_reads_that_are_long_past_are_sure() -> None:
     start: Positions = {"pod/feast": ["", 0, ""]}
     trail, sure = Trail(start), []
     for second in range(0, 200, 5):
-        trail.mark(1000.0 + second, {"pod/feast": [f"{second:03}", 1, ""]})
+        trail.mark(1000.0 + second, 100, {"pod/feast": [f"{second:03}", 1, ""]})
         sure.append(trail.sure["pod/feast"][0])
     assert sure[0] == ""
     for index, second in enumerate(range(0, 200, 5)):
@@ -156,3 +156,10 @@ def test_only_reads_that_are_long_past_are_sure() -> None:
             assert UNSURE_SECONDS <= second - int(sure[index]) <= 1.5 * UNSURE_SECONDS
         else:
             assert second <= 1.5 * UNSURE_SECONDS
+
+
+def test_what_is_said_again_of_a_long_burst_is_no_more_than_a_socket_may_hold() -> None:
+    trail = Trail({"pod/feast": ["", 0, ""]})
+    for line in range(10_000):
+        trail.mark(1000.0, 400 * line, {"pod/feast": ["", line, ""]})
+    assert UNSURE_BYTES <= 400 * (9_999 - trail.sure["pod/feast"][1]) <= 1.2 * UNSURE_BYTES
