@@ -34,6 +34,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_feast.sensors.feast",
                     "airflow_provider_feast.sensors.feature_store",
+                    "airflow_provider_feast.sensors.materialized",
                 ],
             }
         ],
@@ -44,6 +45,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_feast.triggers.feast",
                     "airflow_provider_feast.triggers.feature_store",
+                    "airflow_provider_feast.triggers.pause",
                 ],
             }
         ],

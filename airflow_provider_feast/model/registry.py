@@ -86,7 +86,7 @@ def read_rest_address(url: str) -> RestAddress:
     """
     try:
         parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         known = False
     if not known or parts.username or parts.password or parts.fragment or any(map(str.isspace, url)):
