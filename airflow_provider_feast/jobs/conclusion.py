@@ -106,6 +106,7 @@ class Conclusion:
             "security_profile": settings.security_profile,
             "views": {view: totals._asdict() for view, totals in told.views.items()} if told else {},
             "views_omitted": told.views_omitted if told else 0,
+            "changes": told.changes if told else None,
         }
 
     def _image(self) -> str:

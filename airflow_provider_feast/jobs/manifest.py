@@ -74,7 +74,7 @@ class JobPlan(NamedTuple):
     :param lock: the lock it must hold, or ``None``.
     :param older_windows: what a materialization does with rows older than what is online.
     :param load: the chunks of a plan, which make it an Indexed Job, or ``None``.
-    :param allow_deletions: whether ``apply`` may delete what the definitions lack.
+    :param allow_deletions: whether ``apply`` may delete what the definitions lack, or which objects of it.
     """
 
     name: str
@@ -91,7 +91,7 @@ class JobPlan(NamedTuple):
     lock: LockRequest | None = None
     older_windows: str = "overwrite"
     load: ChunkedLoad | None = None
-    allow_deletions: bool = False
+    allow_deletions: bool | tuple[str, ...] = False
 
 
 def build_job(plan: JobPlan) -> dict[str, Any]:
@@ -127,14 +127,17 @@ def build_job(plan: JobPlan) -> dict[str, Any]:
 
 
 def left_undone(
-    command: FeastCommand, settings: FeastSettings, older_windows: str, allow_deletions: bool
+    command: FeastCommand,
+    settings: FeastSettings,
+    older_windows: str,
+    allow_deletions: bool | tuple[str, ...],
 ) -> Iterable[str]:
     """What the runner would do for a command and ``command_mode="cli"`` does not, for the task's log."""
     if settings.command_mode != "cli":
         return
     if command.subcommand in MATERIALIZE and older_windows != "overwrite":
         yield "command_mode='cli' runs plain Feast: rows that are older than what is online are written as well"
-    if command.subcommand == "apply" and not allow_deletions:
+    if command.subcommand == "apply" and allow_deletions is not True:
         yield "command_mode='cli' runs plain Feast: what the definitions lack is deleted"
 
 
@@ -271,8 +274,15 @@ def feast_command(plan: JobPlan, part: DefinitionsPart, message_bytes: int) -> l
     if plan.older_windows != "overwrite" and plan.command.subcommand in MATERIALIZE:
         options += ["--older-windows", plan.older_windows]
     if plan.allow_deletions and plan.command.subcommand == "apply":
-        options.append("--allow-deletions")
+        options += allowed_deletions(plan.allow_deletions)
     return [settings.python, RUNNER, "run", *options, "--", *plan.command.argv]
+
+
+def allowed_deletions(allowed: bool | tuple[str, ...]) -> list[str]:
+    """What ``apply`` may delete, as options of the runner."""
+    return (
+        ["--allow-deletions"] if allowed is True else [f"--allow-deletion={name}" for name in allowed or ()]
+    )
 
 
 _MOUNTS = {

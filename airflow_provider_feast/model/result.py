@@ -39,6 +39,8 @@ class CommandResult(NamedTuple):
     :param chunk: which chunk of a plan this was, or ``None``.
     :param steps: loads (one window of one view) done and planned of a plan; ``(0, 0)`` for other commands.
     :param failed: feature views that failed, the first ten by name.
+    :param changes: of ``plan``: what ``apply`` would ``delete``, ``create`` and ``update`` (lists of names with their
+        types), and how many names were ``omitted``; else ``None``.
     """
 
     verdict: str
@@ -54,6 +56,7 @@ class CommandResult(NamedTuple):
     chunk: int | None = None
     steps: tuple[int, int] = (0, 0)
     failed: tuple[str, ...] = ()
+    changes: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the termination message, verdict first."""

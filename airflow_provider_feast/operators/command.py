@@ -187,8 +187,8 @@ class FeastCommandOperator(BaseOperator):
         return "overwrite"
 
     @property
-    def deletions_allowed(self) -> bool:
-        """Whether ``apply`` may delete what the definitions lack."""
+    def deletions_allowed(self) -> bool | tuple[str, ...]:
+        """Whether ``apply`` may delete what the definitions lack, or which objects of it."""
         return False
 
     def load_plan(self, window: Window, command_mode: str) -> Plan | None:

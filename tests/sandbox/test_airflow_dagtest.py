@@ -95,7 +95,7 @@ def test_the_result_of_a_materialization_tells_its_job_window_and_rows(quickstar
     assert list(result) == [
         *("schema", "outcome", "kind", "job", "namespace", "feature_store", "command", "window"),
         *("started", "finished", "duration_seconds", "image", "feast_version", "commit"),
-        *("security_profile", "views", "views_omitted"),
+        *("security_profile", "views", "views_omitted", "changes"),
     ]
     assert (result["schema"], result["outcome"], result["kind"]) == (1, "succeeded", "")
     assert result["job"] == xcoms["job_name"]

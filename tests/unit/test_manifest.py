@@ -244,6 +244,10 @@ def test_older_windows_are_for_materializing_and_deletions_for_applying() -> Non
     assert "--allow-deletions" in applying
     assert "--allow-deletions" not in loading
     assert "--older-windows" not in applying
+    some = make_plan(APPLY)._replace(allow_deletions=("FeatureView old", "Entity old"))
+    assert {"--allow-deletion=FeatureView old", "--allow-deletion=Entity old"} < set(
+        main_container(some)["command"]
+    )
     assert not {"--older-windows", "--allow-deletions"} & set(main_container(make_plan(LOAD))["command"])
 
 
@@ -306,11 +310,12 @@ def test_the_exit_codes_of_the_policy_are_the_runners() -> None:
         (["materialize-incremental", "2026-01-02T00:00:00"], "overwrite", False, ""),
         (["apply"], "overwrite", False, "deleted"),
         (["apply"], "overwrite", True, ""),
+        (["apply"], "overwrite", ("FeatureView old",), "deleted"),
         (["plan"], "overwrite", False, ""),
     ],
 )
 def test_what_plain_feast_does_not_do_is_said(
-    command: list[str], older_windows: str, allow_deletions: bool, word: str
+    command: list[str], older_windows: str, allow_deletions: Any, word: str
 ) -> None:
     said = {
         mode: list(

@@ -234,7 +234,6 @@ NOT_TEMPLATED = {
     *(
         "retry_policy",
         "allow_empty",
-        "allow_deletions",
         "skip_source_validation",
         "skip_feature_view_validation",
     ),
@@ -583,6 +582,18 @@ def test_online_values_are_guarded_and_deletions_refused_unless_the_author_says_
         _ = templated.online_policy
     careful, bold = FeastApplyOperator(task_id="t"), FeastApplyOperator(task_id="t", allow_deletions=True)
     assert (careful.deletions_allowed, bold.deletions_allowed) == (False, True)
+    named = FeastApplyOperator(task_id="t", allow_deletions=["FeatureView old", "Entity old"])
+    assert named.deletions_allowed == ("FeatureView old", "Entity old")
+
+
+@pytest.mark.parametrize("value", ["true", 1, ["old"], ["FeatureView  "], [7], {"FeatureView": "old"}])
+def test_what_may_be_deleted_is_a_flag_or_a_list_of_objects(value: Any) -> None:
+    with pytest.raises(FeastDagError, match="allow_deletions"):
+        FeastApplyOperator(task_id="t", allow_deletions=value)
+    templated = FeastApplyOperator(task_id="t", allow_deletions="{{ params.deletions }}")
+    templated.allow_deletions = value
+    with pytest.raises(FeastDagError, match="allow_deletions"):
+        _ = templated.deletions_allowed
 
 
 def test_a_long_window_is_loaded_by_chunks_and_a_short_one_by_one_command() -> None:

@@ -173,3 +173,21 @@ def test_the_checkpoint_stays_within_its_budget_however_many_windows_and_failure
     assert len(result.failed) == 10
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict(), "it crosses from triggerer to worker"
     assert len(result.views) + result.views_omitted == 40
+
+
+def test_what_an_apply_would_do_is_told_as_far_as_it_fits_deletions_first(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    report = Report(str(log), 2048, Mask())
+    names = [f"FeatureView näme_of_a_view_{number}" for number in range(40)]
+    report.changes({"delete": names[:20], "create": names, "update": []})
+    assert len(log.read_bytes()) <= 2048
+    result = CommandResult.parse(log.read_text())
+    assert result is not None
+    assert result.changes is not None
+    told = result.changes
+    assert told["delete"] == names[:20]
+    assert told["create"] == names[: len(told["create"])]
+    assert len(told["create"]) + told["omitted"] == 40
+    assert told["omitted"] > 0
+    report.changes({"delete": [], "create": [], "update": ["Entity other"]})
+    assert report.body["changes"]["delete"] == names[:20], "a repository may hold several projects"

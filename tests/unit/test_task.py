@@ -155,6 +155,7 @@ def test_a_succeeded_job_gives_one_small_result(monkeypatch: pytest.MonkeyPatch)
         "security_profile": "restricted",
         "views": {"driver_stats": {"rows": 7, "seconds": 1.5, "windows": 1}},
         "views_omitted": 0,
+        "changes": None,
     }
 
 
