@@ -51,12 +51,14 @@ def tell_changes(report: Report) -> None:
     """Have the result of ``plan`` say what ``apply`` would do; what it would delete is found as apply finds it."""
     from feast import FeatureStore, repo_operations
 
+    operations: Any = repo_operations
+
     def plan(original: Callable[..., Any], store: Any, contents: Any, *args: Any, **kwargs: Any) -> Any:
         planned = original(store, contents, *args, **kwargs)
         steps: dict[str, list[Any]] = {"CREATE": [], "UPDATE": []}
         for change in planned[0].feast_object_diffs:
             steps.get(change.transition_type.name, []).append(change.new_feast_object)
-        gone = repo_operations.extract_objects_for_apply_delete(store.project, store.registry, contents)[1]
+        gone = operations.extract_objects_for_apply_delete(store.project, store.registry, contents)[1]
         report.changes(
             {"delete": named(gone), "create": named(steps["CREATE"]), "update": named(steps["UPDATE"])}
         )

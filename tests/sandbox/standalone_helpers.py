@@ -107,6 +107,7 @@ class Standalone:
         return run
 
     def _has(self, dag_id: str) -> bool:
+        assert not (errors := self.import_errors()), "\n".join(errors)
         return any(dag["dag_id"] == dag_id for dag in self.ask("GET", "dags")["dags"])
 
     def import_errors(self) -> list[str]:
