@@ -18,14 +18,13 @@ from airflow_provider_feast.operators.feast import (
     FeastPlanOperator,
 )
 
-WHAT, TIME, HOW = "What to do", "Which time (materialize)", "How to load (materialize)"
+TIME, HOW = "Which time (materialize)", "How to load (materialize)"
 
-PARAMS = {
+PARAMS = {  # those without a section are what the form shows at first
     "command": Param(
         "materialize",
         type="string",
         title="Command",
-        section=WHAT,
         enum=["materialize", "materialize-incremental", "apply"],
         values_display={
             "materialize": "materialize: load a range of time",
@@ -38,7 +37,6 @@ PARAMS = {
         "feast_quickstart",
         type="string",
         title="Feature store",
-        section=WHAT,
         pattern=r"^[A-Za-z0-9_.\-]+$",
         minLength=1,
         description="The id of an Airflow connection of the type Feast.",
@@ -47,7 +45,6 @@ PARAMS = {
         False,
         type="boolean",
         title="Dry run",
-        section=WHAT,
         description="Change nothing, and say in the log what would happen.",
     ),
     "start": Param(

@@ -1,6 +1,8 @@
 """The three uses (daily, by hand, backfill) and the window of each kind of run: a real Airflow and the real Feast."""
 
+import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,7 +10,6 @@ from typing import Any
 
 import pytest
 from airflow_helpers import END, Cluster, environment, wait_for
-from database_servers import PASSWORD, Server, postgres_server
 from git_server import GitServer, Origin
 from standalone_helpers import Instance, Standalone
 from use_stores import UseStore, make_stores
@@ -21,7 +22,9 @@ HERE = Path(__file__).resolve()
 EXAMPLES = HERE.parents[2] / "example_dags"
 DAY = timedelta(days=1)
 DAYS = 30
-FIRST = END - DAYS * DAY
+LAST = END - DAY
+"""Where backfills end: the scheduler itself makes the run of the day before END."""
+FIRST = LAST - DAYS * DAY
 USES = {"daily": "daily", "manual": "manual", "forward": "backfill", "back": "backfill", "range": "backfill"}
 """Stores, and the example that loads each: its DAGs are named after the store here."""
 
@@ -34,6 +37,11 @@ with DAG("prepare", schedule=None):
         feast_conn_id=["feast_manual", "feast_forward", "feast_back", "feast_range"]
     )
 """
+SPAN = ["--from-date", FIRST.date().isoformat(), "--to-date", (LAST - DAY).date().isoformat()]
+BACKFILLS = [
+    ["backfill", "create", "--dag-id", "forward_days", *SPAN, "--max-active-runs", "8"],
+    ["backfill", "create", "--dag-id", "back_days", *SPAN, "--max-active-runs", "8", "--run-backwards"],
+]
 DEFINITIONS = demo_repo.definitions_text()
 FEWER = DEFINITIONS.replace("customer_profile = ", "customer_profile = None and ", 1)
 
@@ -110,27 +118,19 @@ def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A Postgres for Airflow's metadata: on SQLite, making a backfill ends the scheduler (StaleDataError)."""
-    with postgres_server(tmp_path_factory.mktemp("metadata")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def variables(
-    airflow_home: Path, world: World, connections: dict[str, str], database: Server
-) -> dict[str, str]:
-    """Airflow's environment; eight tasks may run at once."""
-    address = f"postgresql+psycopg://feast:{PASSWORD}@{database.host}:{database.port}/feast"
-    return environment(airflow_home, world.kubeconfig, connections) | {
-        "AIRFLOW__CORE__PARALLELISM": "8",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": address,
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": address,
-    }
-
-
-@pytest.fixture(scope="module")
-def standalone(airflow_home: Path, variables: dict[str, str]) -> Iterator[Standalone]:
+def standalone(airflow_home: Path, world: World, connections: dict[str, str]) -> Iterator[Standalone]:
+    """Eight tasks may run at once. The backfills are there already: on SQLite they cannot be made while a scheduler runs."""
+    variables = environment(airflow_home, world.kubeconfig, connections) | {"AIRFLOW__CORE__PARALLELISM": "8"}
+    commands = [["db", "migrate"], ["dags", "reserialize"], *BACKFILLS]
+    with (airflow_home / "commands.log").open("wb") as output:
+        subprocess.run(
+            [sys.executable, str(HERE.with_name("airflow_commands.py"))],
+            input="\n".join(map(json.dumps, commands)).encode(),
+            env=variables,
+            stdout=output,
+            stderr=output,
+            check=True,
+        )
     started = Standalone(variables, airflow_home)
     try:
         started.start()
@@ -246,3 +246,129 @@ def test_every_day_is_loaded_and_the_definitions_are_applied_when_their_commit_c
     assert again() == dict.fromkeys(tasks, "success")
     assert second != first
     assert standalone.ask("GET", "variables/feast_daily_applied_commit")["value"] == second
+
+
+def backfill_runs(airflow: Standalone, dag_id: str, seconds: float = 400) -> list[dict[str, Any]]:
+    """The thirty runs of a backfill in the order of their days, when all have succeeded."""
+
+    def look() -> list[dict[str, Any]] | None:
+        runs = runs_of(airflow, dag_id, "backfill", DAYS)
+        failed = [run["dag_run_id"] for run in runs if run["state"] == "failed"]
+        assert not failed, Instance(airflow, dag_id, failed[0], "load").log()
+        return runs if all(run["state"] == "success" for run in runs) else None
+
+    return wait_for(look, f"the backfill of {dag_id}", seconds)
+
+
+def most_at_once(runs: list[dict[str, Any]]) -> int:
+    """How many of the runs were active at the same time."""
+    changes = [(at(run["start_date"]), 1) for run in runs] + [(at(run["end_date"]), -1) for run in runs]
+    active, most = 0, 0
+    for _, change in sorted(changes):
+        active += change
+        most = max(most, active)
+    return most
+
+
+@pytest.fixture(scope="module")
+def prepared(standalone: Standalone) -> Standalone:
+    """The definitions are applied to the stores whose DAGs do not apply, and what takes longest is under way."""
+    run = standalone.trigger("prepare")
+    applied = Instance(standalone, "prepare", run)
+    wait_for(lambda: applied.dag_run["state"] == "success", "the definitions to be applied", 200)
+    for dag_id in ("forward_days", "back_days"):
+        standalone.unpause(dag_id)
+    return standalone
+
+
+def test_a_form_that_is_filled_in_badly_is_refused(standalone: Standalone) -> None:
+    standalone.unpause("manual")
+    for conf in (
+        {"command": "teardown"},
+        {"feature_store": "a b"},
+        {"start": "2026-01-01T00:00:00"},
+        {"end": "yesterday"},
+        {"feature_views": [""]},
+        {"feature_views": "driver_hourly_stats"},
+        {"older_windows": "later"},
+        {"chunk": "soon"},
+        {"dry_run": "yes"},
+    ):
+        body = {"logical_date": None, "conf": conf}
+        answer = standalone.request("POST", "dags/manual/dagRuns", json=body)
+        assert answer.status_code == 400, (conf, answer.text)
+
+
+def test_a_range_is_loaded_by_hand_after_a_dry_run(
+    prepared: Standalone, stores: dict[str, UseStore], cluster: Cluster
+) -> None:
+    start, end = END - 2 * DAY, END
+    form = {"start": start.isoformat(), "end": end.isoformat(), "chunk": "1d", "feature_views": VIEWS}
+    dry = Instance(prepared, "manual", prepared.trigger("manual", dry_run=True, **form), "show")
+    dry.until("success")
+    assert f"would be loaded for {window(start, end)} in 2 chunks" in dry.log()
+    assert stores["manual"].intervals("driver_hourly_stats") == []
+    run = Instance(prepared, "manual", prepared.trigger("manual", **form), "materialize")
+    run.until("success")
+    assert cluster.job(run.xcom("job_name")).status.completed_indexes == "0,1"
+    assert stores["manual"].intervals("driver_hourly_stats") == [(start, start + DAY), (start + DAY, end)]
+    assert stores["manual"].wrong_values(start, end) == []
+
+
+def test_a_manual_apply_that_deletes_waits_for_approval_of_its_plan(
+    prepared: Standalone, stores: dict[str, UseStore], cluster: Cluster
+) -> None:
+    def views() -> set[str]:
+        return {view.spec.name for view in stores["manual"].registry().feature_views}
+
+    def decide(option: str) -> tuple[str, str]:
+        """Start an apply, answer the question; what was asked, and the state of the apply."""
+        run = prepared.trigger("manual", command="apply")
+        Instance(prepared, "manual", run, "approve").until("awaiting_input", "deferred")
+        path = f"dags/manual/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
+        body = prepared.ask("GET", path)["body"]
+        prepared.ask("PATCH", path, json={"chosen_options": [option], "params_input": {}})
+        wait_for(
+            lambda: prepared.ask("GET", f"dags/manual/dagRuns/{run}")["state"] == "success", "the end", 120
+        )
+        return body, Instance(prepared, "manual", run, "apply").state
+
+    cluster.core.patch_namespaced_config_map("mine", cluster.namespace, {"data": {"definitions.py": FEWER}})
+    before = views()
+    asked, state = decide("Reject")
+    assert "* delete **FeatureView customer_profile**" in asked
+    assert "feast_manual" in asked
+    assert (state, views()) == ("skipped", before)
+    asked, state = decide("Approve")
+    assert (state, views()) == ("success", before - {"customer_profile"})
+
+
+def test_a_range_of_thirty_days_is_one_job(
+    prepared: Standalone, stores: dict[str, UseStore], cluster: Cluster
+) -> None:
+    run_id = prepared.trigger("range_range", start=FIRST.isoformat(), end=END.isoformat())
+    run = Instance(prepared, "range_range", run_id, "load")
+    run.until("success", seconds=200)
+    job = cluster.job(run.xcom("job_name"))
+    assert job.status.succeeded == job.spec.completions == 5
+    for view in VIEWS:
+        loaded = stores["range"].intervals(view)
+        assert (loaded[0][0], loaded[-1][1], len(loaded)) == (FIRST, END, DAYS + 1)
+    assert stores["range"].wrong_values(FIRST, END) == []
+
+
+@pytest.mark.parametrize(("store", "backwards"), [("forward", False), ("back", True)])
+def test_eight_runs_of_a_backfill_at_once_lose_no_interval(
+    prepared: Standalone, stores: dict[str, UseStore], store: str, backwards: bool
+) -> None:
+    runs = backfill_runs(prepared, f"{store}_days")
+    days = [(FIRST + number * DAY, FIRST + (number + 1) * DAY) for number in range(DAYS)]
+    assert [(at(run["data_interval_start"]), at(run["data_interval_end"])) for run in runs] == days
+    assert 2 < most_at_once(runs) <= 8
+    first, last = (at(run["start_date"]) for run in (runs[0], runs[-1]))
+    assert (last < first) is backwards
+    scheduled = runs_of(prepared, f"{store}_days", "scheduled")[0]["dag_run_id"]
+    Instance(prepared, f"{store}_days", scheduled, "load").until("success")
+    for view in VIEWS:
+        assert stores[store].intervals(view) == [*days, (LAST, END)]
+    assert stores[store].wrong_values(FIRST, END) == []

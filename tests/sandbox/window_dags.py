@@ -6,7 +6,14 @@ A file of the DAG folder, see test_airflow_uses.py. @FIRST@ is replaced by the d
 from datetime import datetime
 from typing import Any
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, CronPartitionTimetable, get_current_context, task
+from airflow.sdk import (
+    DAG,
+    Asset,
+    CronDataIntervalTimetable,
+    CronPartitionTimetable,
+    get_current_context,
+    task,
+)
 
 from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.operators.feast import FeastMaterializeOperator
