@@ -1,7 +1,7 @@
 """Load many days at once: one Job for the whole range, or one DAG run for each day.
 
-Prefer the range: one Job, which pays Feast's start once for each chunk of days and goes on where it stopped. The days are for
-those who want each of them as a DAG run of its own. See docs/backfill.md.
+Prefer the range: one Job, which pays Feast's start once for each chunk of days and goes on where it stopped. The days are
+for those who want each of them as a DAG run of its own. See docs/backfill.md.
 """
 
 from __future__ import annotations

@@ -99,8 +99,8 @@ PARAMS = {  # those without a section are what the form shows at first
 }
 
 APPROVAL = """
-`feast apply` for **{{ params.feature_store }}** would delete what is in the registry and no longer in the definitions, with
-the online values of feature views:
+`feast apply` for **{{ params.feature_store }}** would delete what is in the registry and no longer in the definitions,
+with the online values of feature views:
 
 {% set changes = ti.xcom_pull(task_ids="plan")["changes"] %}
 {% for name in changes["delete"] %}
@@ -166,6 +166,8 @@ with DAG(
     @task.branch
     def deletions(found: dict[str, Any], params: dict[str, Any]) -> str | None:
         """Ask a person before anything is deleted."""
+        if found["changes"] is None:
+            raise ValueError("The plan does not say what apply would delete: that needs command_mode: runner.")
         if params["dry_run"]:
             return None
         return "approve" if found["changes"]["delete"] else "apply"

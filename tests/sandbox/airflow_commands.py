@@ -1,4 +1,4 @@
-"""Runs several commands of `airflow` in one process, one JSON list a line of stdin: its imports cost seconds each time."""
+"""Runs commands of `airflow` in one process, one JSON list a line of stdin: its imports cost seconds each time."""
 
 import json
 import sys

@@ -25,6 +25,7 @@ DAYS = 30
 LAST = END - DAY
 """Where backfills end: the scheduler itself makes the run of the day before END."""
 FIRST = LAST - DAYS * DAY
+VIEWS = sorted(demo_repo.VIEWS)
 USES = {"daily": "daily", "manual": "manual", "forward": "backfill", "back": "backfill", "range": "backfill"}
 """Stores, and the example that loads each: its DAGs are named after the store here."""
 
@@ -119,7 +120,7 @@ def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def standalone(airflow_home: Path, world: World, connections: dict[str, str]) -> Iterator[Standalone]:
-    """Eight tasks may run at once. The backfills are there already: on SQLite they cannot be made while a scheduler runs."""
+    """Eight tasks may run at once. Backfills are made before it: on SQLite they cannot while a scheduler runs."""
     variables = environment(airflow_home, world.kubeconfig, connections) | {"AIRFLOW__CORE__PARALLELISM": "8"}
     commands = [["db", "migrate"], ["dags", "reserialize"], *BACKFILLS]
     with (airflow_home / "commands.log").open("wb") as output:
