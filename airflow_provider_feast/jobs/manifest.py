@@ -81,7 +81,7 @@ class JobPlan(NamedTuple):
     :param lock: the lock it must hold, or ``None``.
     :param older_windows: what a materialization does with rows older than what is online.
     :param load: the chunks of a plan, which make it an Indexed Job, or ``None``.
-    :param allow_deletions: whether ``apply`` may delete what the definitions lack.
+    :param allow_deletions: whether ``apply`` may delete what the definitions lack, or which objects of it.
     :param gaps: what ``materialize-incremental`` does with what it would pass over.
     """
 
@@ -99,7 +99,7 @@ class JobPlan(NamedTuple):
     lock: LockRequest | None = None
     older_windows: str = "overwrite"
     load: ChunkedLoad | None = None
-    allow_deletions: bool = False
+    allow_deletions: bool | tuple[str, ...] = False
     gaps: str = "ignore"
 
 
@@ -136,7 +136,11 @@ def build_job(plan: JobPlan) -> dict[str, Any]:
 
 
 def left_undone(
-    command: FeastCommand, settings: FeastSettings, older_windows: str, allow_deletions: bool, gaps: str
+    command: FeastCommand,
+    settings: FeastSettings,
+    older_windows: str,
+    allow_deletions: bool | tuple[str, ...],
+    gaps: str,
 ) -> Iterable[str]:
     """What the runner would do for a command and ``command_mode="cli"`` does not, for the task's log."""
     if settings.command_mode != "cli":
@@ -145,7 +149,7 @@ def left_undone(
         yield "command_mode='cli' runs plain Feast: rows that are older than what is online are written as well"
     if command.subcommand == "materialize-incremental" and gaps != "ignore":
         yield "command_mode='cli' runs plain Feast: gaps before a view's last end are passed over, and not told"
-    if command.subcommand == "apply" and not allow_deletions:
+    if command.subcommand == "apply" and allow_deletions is not True:
         yield "command_mode='cli' runs plain Feast: what the definitions lack is deleted"
 
 
@@ -293,8 +297,15 @@ def feast_command(plan: JobPlan, part: DefinitionsPart, message_bytes: int) -> l
     if plan.older_windows != "overwrite" and plan.command.subcommand in MATERIALIZE:
         options += ["--older-windows", plan.older_windows]
     if plan.allow_deletions and plan.command.subcommand == "apply":
-        options.append("--allow-deletions")
+        options += allowed_deletions(plan.allow_deletions)
     return [settings.python, RUNNER, "run", *options, "--", *plan.command.argv]
+
+
+def allowed_deletions(allowed: bool | tuple[str, ...]) -> list[str]:
+    """What ``apply`` may delete, as options of the runner."""
+    return (
+        ["--allow-deletions"] if allowed is True else [f"--allow-deletion={name}" for name in allowed or ()]
+    )
 
 
 _MOUNTS = {

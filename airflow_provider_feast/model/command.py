@@ -12,6 +12,7 @@ from airflow_provider_feast.model.names import text_problem
 _SUBCOMMAND = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _VERSION = re.compile(r"v(ersion)?\d+|latest", re.IGNORECASE)
 _VIEW = re.compile(r"[^\s\x00-\x1f-][^\s\x00-\x1f]*")
+_OBJECT = re.compile(r"[A-Za-z]+ \S[^\x00-\x1f]*")
 
 SERVERS = frozenset(
     {"serve", "serve_lineage", "serve_offline", "serve_registry", "serve_transformations"}
@@ -228,6 +229,28 @@ def check_version(value: Any, feature_views: Sequence[str], name: str = "version
 
 def _only(names: Iterable[str]) -> list[str]:
     return [part for name in check_feature_views(list(names) or None) for part in ("--view", name)]
+
+
+def check_deletions(value: Any, name: str = "allow_deletions") -> bool | tuple[str, ...]:
+    """Check what an author lets ``apply`` delete: everything, nothing, or the objects of a list.
+
+    :raises FeastDagError: when it is none of these.
+    """
+    if isinstance(value, bool) or value is None:
+        return bool(value)
+    if not isinstance(value, (list, tuple)):
+        raise FeastDagError(
+            f"{name}={value!r} is neither True nor False nor a list of objects",
+            remedy=f"write {name}=True, or {name}=['FeatureView driver_stats']; a template needs "
+            "render_template_as_native_obj=True on its DAG",
+        )
+    for item in value:
+        if not isinstance(item, str) or not _OBJECT.fullmatch(item) or text_problem(item):
+            raise FeastDagError(
+                f"{name} holds {item!r}, which is no object of a registry",
+                remedy="write its type and its name, as in 'FeatureView driver_stats'",
+            )
+    return tuple(dict.fromkeys(value))
 
 
 def _skips(source: bool, view: bool) -> list[str]:

@@ -41,6 +41,8 @@ class CommandResult(NamedTuple):
     :param gaps: what of a feature view was still not loaded when the command ended, as far as it looked and as they fit:
         start (included) and end (excluded), ISO 8601.
     :param gaps_omitted: how many gaps are not among them.
+    :param changes: of ``plan``: what ``apply`` would ``delete``, ``create`` and ``update`` (lists of names with their
+        types), and how many names were ``omitted``; else ``None``.
     """
 
     verdict: str
@@ -58,6 +60,7 @@ class CommandResult(NamedTuple):
     failed: tuple[str, ...] = ()
     gaps: dict[str, list[tuple[str, str]]] = {}
     gaps_omitted: int = 0
+    changes: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the termination message, verdict first."""

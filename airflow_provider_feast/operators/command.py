@@ -196,8 +196,8 @@ class FeastCommandOperator(BaseOperator):
         return "ignore"
 
     @property
-    def deletions_allowed(self) -> bool:
-        """Whether ``apply`` may delete what the definitions lack."""
+    def deletions_allowed(self) -> bool | tuple[str, ...]:
+        """Whether ``apply`` may delete what the definitions lack, or which objects of it."""
         return False
 
     def load_plan(self, window: Window | None, command_mode: str, context: Context) -> AnyPlan | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_feast.model.command import FeastCommand
+from airflow_provider_feast.model.command import FeastCommand, check_deletions
 from airflow_provider_feast.model.errors import FeastDagError
+from airflow_provider_feast.model.literals import literal
 from airflow_provider_feast.model.windows import Window
 from airflow_provider_feast.operators.command import FeastCommandOperator, refuse_command
 from airflow_provider_feast.operators.materialize import (
@@ -32,16 +33,19 @@ __all__ = [
 class FeastApplyOperator(FeastCommandOperator):
     """``feast apply``: bring the registry and the stores to what the definitions say.
 
-    :param allow_deletions: delete what the definitions lack, online tables included; else that is refused, before
-        anything is changed, with a list of it.
+    :param allow_deletions: delete what the definitions lack, online tables included: ``True`` for all of it, or a list of
+        those that may go, as ``changes.delete`` of a plan's result names them (``["FeatureView driver_stats"]``). Else
+        that is refused, before anything is changed, with a list of it.
     :param skip_source_validation: do not look at the data sources.
     :param skip_feature_view_validation: do not look at the feature views.
     """
 
+    template_fields: Sequence[str] = (*FeastCommandOperator.template_fields, "allow_deletions")
+
     def __init__(
         self,
         *,
-        allow_deletions: bool = False,
+        allow_deletions: bool | list[str] = False,
         skip_source_validation: bool = False,
         skip_feature_view_validation: bool = False,
         **kwargs: Any,
@@ -52,10 +56,18 @@ class FeastApplyOperator(FeastCommandOperator):
         self.skip_feature_view_validation = skip_feature_view_validation
         super().__init__(**kwargs)
 
+    def _check_literals(self) -> None:
+        super()._check_literals()
+        if literal(self.allow_deletions):
+            check_deletions(self.allow_deletions)
+
     @property
-    def deletions_allowed(self) -> bool:
-        """As the author says."""
-        return self.allow_deletions
+    def deletions_allowed(self) -> bool | tuple[str, ...]:
+        """As the author says.
+
+        :raises FeastDagError: when it is neither a flag nor a list of objects.
+        """
+        return check_deletions(self.allow_deletions)
 
     def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
         """``apply`` with its options."""

@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 from airflow_provider_feast.runner.basics import CONFIGURATION, MATERIALIZE, Failure, Interrupted
 from airflow_provider_feast.runner.configuration import check_variables, read_configuration
-from airflow_provider_feast.runner.deletions import guard_deletions
+from airflow_provider_feast.runner.deletions import guard_deletions, tell_changes
 from airflow_provider_feast.runner.output import Output
 from airflow_provider_feast.runner.patching import parse_yaml, patched, write_private
 from airflow_provider_feast.runner.reasons import classify, described
@@ -212,7 +212,10 @@ def run_command(options: argparse.Namespace, session: Session) -> None:
     if subcommand != "version":
         watcher.install(options.allow_empty or subcommand not in MATERIALIZE)
         watcher.guarding = options.older_windows == "guard"
-        guard_deletions(session.output, options.allow_deletions or subcommand != "apply")
+        if subcommand == "apply":
+            guard_deletions(session.output, options.allow_deletions or options.allow_deletion)
+        elif subcommand == "plan":
+            tell_changes(session.report)
 
     def feast() -> Any:
         from feast.cli.cli import cli

@@ -141,6 +141,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="guard: leave out older rows",
     )
     running.add_argument("--allow-deletions", action="store_true", help="apply may delete objects")
+    running.add_argument(
+        "--allow-deletion", action="append", default=[], help='apply may delete this one: "FeatureView NAME"'
+    )
     loading = commands.add_parser("materialize", help="load the windows of a plan")
     loading.add_argument("--plan", required=True, help="the plan as JSON")
     loading.add_argument(

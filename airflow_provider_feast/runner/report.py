@@ -60,6 +60,21 @@ def largest(high: int, fits: Callable[[int], bool]) -> int:
 MOST_GAPS = 10
 """Gaps that the result names; the log has all."""
 
+
+def within(lists: dict[str, list[str]], limit: int, omitted: int = 0) -> dict[str, Any]:
+    """Lists of names of at most ``limit`` bytes together, the first lists first, and how many were left out."""
+    kept: dict[str, Any] = {}
+    for what, names in lists.items():
+        kept[what] = []
+        for name in names:
+            limit -= len(json.dumps(name, ensure_ascii=False).encode("utf-8", "replace")) + 1
+            if limit >= 0:
+                kept[what].append(name)
+            else:
+                omitted += 1
+    return {**kept, "omitted": omitted}
+
+
 MOST_FAILED = 10
 """Failed views that the result names: they must fit."""
 
@@ -88,6 +103,7 @@ class Report:
             "gaps_omitted": 0,
             "views": {},
             "views_omitted": 0,
+            "changes": None,
         }
 
     def end(self, verdict: str, code: int, kind: str = "", message: str = "") -> None:
@@ -120,6 +136,13 @@ class Report:
     def fail(self, view: str) -> None:
         """A load of a view failed."""
         self.body["failed"] = sorted({*self.body["failed"], view})[:MOST_FAILED]
+
+    def changes(self, found: dict[str, list[str]]) -> None:
+        """What an apply would do, as far as half of the message holds it; of several projects all of it."""
+        seen = self.body["changes"] or {}
+        both = {what: [*seen.get(what, []), *names] for what, names in found.items()}
+        self.body["changes"] = within(both, self._limit // 2, seen.get("omitted", 0))
+        self.write()
 
     def write(self) -> None:
         """One write call, padded over what was there: a kill at any moment leaves valid JSON."""

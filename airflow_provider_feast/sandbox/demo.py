@@ -89,12 +89,13 @@ def _environment(world: World, home: Path) -> dict[str, str]:
     for old in (dags, home / "airflow"):  # the cluster is new each time, so is Airflow
         shutil.rmtree(old, ignore_errors=True)
     dags.mkdir(parents=True)
-    example = _ROOT.parent / "example_dags" / "feast_quickstart.py"
-    if not example.exists():
+    examples = _ROOT.parent / "example_dags"
+    if not (examples / f"{DAG_ID}.py").exists():
         raise DemoError(
-            f"{example} does not exist: run the demo in a checkout of the repository, with `make demo`"
+            f"{examples} does not exist: run the demo in a checkout of the repository, with `make demo`"
         )
-    shutil.copy(example, dags)
+    for example in examples.glob("*.py"):
+        shutil.copy(example, dags)
     return {
         **{key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",

@@ -36,7 +36,7 @@ class Standalone:
     variables: dict[str, str]
     home: Path
     url: str = ""
-    _http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30))
+    _http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=120))
     _process: Any = None
 
     def start(self) -> None:
@@ -89,9 +89,13 @@ class Standalone:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._http.close()
 
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """A request to the REST API."""
+        return self._http.request(method, f"{self.url}/api/v2/{path}", **options)
+
     def ask(self, method: str, path: str, **options: Any) -> Any:
-        """A request to the REST API; its JSON answer."""
-        answer = self._http.request(method, f"{self.url}/api/v2/{path}", **options)
+        """A request to the REST API that must succeed; its JSON answer."""
+        answer = self.request(method, path, **options)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
@@ -100,14 +104,15 @@ class Standalone:
         wait_for(lambda: self._has(dag_id), f"the DAG {dag_id}")
         self.ask("PATCH", f"dags/{dag_id}", json={"is_paused": False})
 
-    def trigger(self, dag_id: str, **more: str) -> str:
-        """Start a run without a logical date; its id."""
+    def trigger(self, dag_id: str, run_id: str | None = None, **conf: Any) -> str:
+        """Start a run without a logical date, with these parameters; its id."""
         self.unpause(dag_id)
-        body = {"logical_date": None, **more}
+        body = {"logical_date": None, "conf": conf, **({"dag_run_id": run_id} if run_id else {})}
         run: str = self.ask("POST", f"dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
         return run
 
     def _has(self, dag_id: str) -> bool:
+        assert not (errors := self.import_errors()), "\n".join(errors)
         return any(dag["dag_id"] == dag_id for dag in self.ask("GET", "dags")["dags"])
 
     def import_errors(self) -> list[str]:

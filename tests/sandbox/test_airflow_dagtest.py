@@ -78,8 +78,9 @@ def quickstart(airflow: DagServer) -> Run:
     return airflow.run_file(text, "feast_quickstart", logical_date=END.isoformat())
 
 
-def test_every_example_is_run_by_a_test_of_this_module() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"feast_quickstart.py"}
+def test_every_example_is_run_by_a_test_here_or_in_test_airflow_uses() -> None:
+    uses = {f"feast_{name}.py" for name in ("daily", "manual", "backfill")}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {"feast_quickstart.py", *uses}
 
 
 def test_the_quickstart_loads_what_the_parquet_says(quickstart: Run, world: World) -> None:
@@ -96,7 +97,7 @@ def test_the_result_of_a_materialization_tells_its_job_window_and_rows(quickstar
         *("schema", "outcome", "kind", "job", "namespace", "feature_store", "command", "window"),
         *("started", "finished", "duration_seconds", "image", "feast_version", "commit"),
         *("security_profile", "kubernetes_api_access", "views", "views_omitted"),
-        *("gaps", "gaps_omitted"),
+        *("gaps", "gaps_omitted", "changes"),
     ]
     assert (result["schema"], result["outcome"], result["kind"]) == (1, "succeeded", "")
     assert result["job"] == xcoms["job_name"]

@@ -209,7 +209,7 @@ def test_a_run_that_is_deleted_and_made_again_under_its_id_has_a_job_of_its_own(
     run = f"dags/recreated/dagRuns/{instance.run_id}"
     standalone.ask("PATCH", run, json={"state": "failed"})  # a run that goes on cannot be deleted
     standalone.ask("DELETE", run)
-    assert standalone.trigger("recreated", dag_run_id=instance.run_id) == instance.run_id
+    assert standalone.trigger("recreated", instance.run_id) == instance.run_id
     instance.until("success")
     label = "airflow-provider-feast/dag=recreated"
     (second,) = cluster.batch.list_namespaced_job(cluster.namespace, label_selector=label).items

@@ -312,6 +312,26 @@ def test_apply_refuses_deletions_and_lists_them_unless_they_are_allowed(repo: Re
     assert not {"extra", "service", "score"} & set(objects(repo))
 
 
+def test_a_plan_says_what_apply_deletes_and_apply_deletes_no_more_than_was_agreed(repo: Repo) -> None:
+    (repo.home / "definitions.py").write_text(DEFINITIONS + DOUBLED)
+    before = objects(repo)
+    assert repo.runner("run", "--", "plan") == 0, repo.log.read_text()
+    changes = result_of(repo).changes
+    assert changes is not None
+    gone = {"FeatureView extra", "FeatureService service", "OnDemandFeatureView score"}
+    assert gone < set(changes["delete"])
+    assert changes["omitted"] == 0
+    assert objects(repo) == before, "a plan changes nothing"
+    agreed = [f"--allow-deletion={name}" for name in changes["delete"]]
+    assert repo.runner("run", *agreed[1:], "--", "apply") == 68
+    message = result_of(repo).message
+    assert changes["delete"][0] in message
+    assert changes["delete"][1] not in message
+    assert repo.runner("run", *agreed, "--", "apply") == 0, repo.log.read_text()
+    assert not {"extra", "service", "score"} & set(objects(repo))
+    assert result_of(repo).changes is None
+
+
 def test_the_batches_are_bounded_unless_the_configuration_says_otherwise(
     tmp_path: Path, zygote: Zygote
 ) -> None:

@@ -264,6 +264,10 @@ def test_older_windows_are_for_materializing_and_deletions_for_applying() -> Non
     assert "--allow-deletions" in applying
     assert "--allow-deletions" not in loading
     assert "--older-windows" not in applying
+    some = make_plan(APPLY)._replace(allow_deletions=("FeatureView old", "Entity old"))
+    assert {"--allow-deletion=FeatureView old", "--allow-deletion=Entity old"} < set(
+        main_container(some)["command"]
+    )
     assert not {"--older-windows", "--allow-deletions"} & set(main_container(make_plan(LOAD))["command"])
 
 
@@ -327,11 +331,12 @@ def test_the_exit_codes_of_the_policy_are_the_runners() -> None:
         (["materialize-incremental", "2026-01-02T00:00:00"], "overwrite", False, "ignore", ""),
         (["apply"], "overwrite", False, "ignore", "deleted"),
         (["apply"], "overwrite", True, "ignore", ""),
+        (["apply"], "overwrite", ("FeatureView old",), "ignore", "deleted"),
         (["plan"], "overwrite", False, "ignore", ""),
     ],
 )
 def test_what_plain_feast_does_not_do_is_said(
-    command: list[str], older_windows: str, allow_deletions: bool, gaps: str, word: str
+    command: list[str], older_windows: str, allow_deletions: Any, gaps: str, word: str
 ) -> None:
     said = {
         mode: list(

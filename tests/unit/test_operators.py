@@ -272,7 +272,6 @@ NOT_TEMPLATED = {
         "retry_policy",
         "preflight",
         "allow_empty",
-        "allow_deletions",
         "skip_source_validation",
         "skip_feature_view_validation",
     ),
@@ -625,6 +624,18 @@ def test_online_values_are_guarded_and_deletions_refused_unless_the_author_says_
         _ = templated.online_policy
     careful, bold = FeastApplyOperator(task_id="t"), FeastApplyOperator(task_id="t", allow_deletions=True)
     assert (careful.deletions_allowed, bold.deletions_allowed) == (False, True)
+    named = FeastApplyOperator(task_id="t", allow_deletions=["FeatureView old", "Entity old"])
+    assert named.deletions_allowed == ("FeatureView old", "Entity old")
+
+
+@pytest.mark.parametrize("value", ["true", 1, ["old"], ["FeatureView  "], [7], {"FeatureView": "old"}])
+def test_what_may_be_deleted_is_a_flag_or_a_list_of_objects(value: Any) -> None:
+    with pytest.raises(FeastDagError, match="allow_deletions"):
+        FeastApplyOperator(task_id="t", allow_deletions=value)
+    templated = FeastApplyOperator(task_id="t", allow_deletions="{{ params.deletions }}")
+    templated.allow_deletions = value
+    with pytest.raises(FeastDagError, match="allow_deletions"):
+        _ = templated.deletions_allowed
 
 
 def test_every_window_has_a_plan_and_a_long_one_more_chunks_than_one() -> None:

@@ -210,3 +210,21 @@ def test_gaps_are_named_as_far_as_they_fit_and_the_others_are_counted(tmp_path: 
     empty = CommandResult.parse(log.read_text())
     assert empty is not None
     assert (empty.gaps, empty.gaps_omitted) == ({}, 0)
+
+
+def test_what_an_apply_would_do_is_told_as_far_as_it_fits_deletions_first(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    report = Report(str(log), 2048, Mask())
+    names = [f"FeatureView näme_of_a_view_{number}" for number in range(40)]
+    report.changes({"delete": names[:20], "create": names, "update": []})
+    assert len(log.read_bytes()) <= 2048
+    result = CommandResult.parse(log.read_text())
+    assert result is not None
+    assert result.changes is not None
+    told = result.changes
+    assert told["delete"] == names[:20]
+    assert told["create"] == names[: len(told["create"])]
+    assert len(told["create"]) + told["omitted"] == 40
+    assert told["omitted"] > 0
+    report.changes({"delete": [], "create": [], "update": ["Entity other"]})
+    assert report.body["changes"]["delete"] == names[:20], "a repository may hold several projects"

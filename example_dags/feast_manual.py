@@ -1,0 +1,188 @@
+"""A form for people: run one Feast command by hand.
+
+Press **Trigger**, fill in the form. A dry run changes nothing and says what would happen. `apply` that would delete
+something waits until a person has seen the list and approves it (Required Actions).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import DAG, Param, get_current_context, task
+
+from airflow_provider_feast.operators.feast import (
+    FeastApplyOperator,
+    FeastMaterializeIncrementalOperator,
+    FeastMaterializeOperator,
+    FeastPlanOperator,
+)
+
+TIME, HOW = "Which time (materialize)", "How to load (materialize)"
+
+PARAMS = {  # those without a section are what the form shows at first
+    "command": Param(
+        "materialize",
+        type="string",
+        title="Command",
+        enum=["materialize", "materialize-incremental", "apply"],
+        values_display={
+            "materialize": "materialize: load a range of time",
+            "materialize-incremental": "materialize-incremental: load what is new, up to an end",
+            "apply": "apply: bring the registry to what the definitions say",
+        },
+        description="What Feast shall do.",
+    ),
+    "feature_store": Param(
+        "feast_quickstart",
+        type="string",
+        title="Feature store",
+        pattern=r"^[A-Za-z0-9_.\-]+$",
+        minLength=1,
+        description="The id of an Airflow connection of the type Feast.",
+    ),
+    "dry_run": Param(
+        False,
+        type="boolean",
+        title="Dry run",
+        description="Change nothing, and say in the log what would happen.",
+    ),
+    "start": Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        title="From",
+        section=TIME,
+        description="The first moment that is loaded. Only for materialize.",
+    ),
+    "end": Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        title="Up to",
+        section=TIME,
+        description="The first moment that is no longer loaded. For materialize-incremental: now, if it is empty.",
+    ),
+    "feature_views": Param(
+        None,
+        type=["null", "array"],
+        items={"type": "string", "pattern": r"^[^\s\-]\S*$"},
+        title="Feature views",
+        section=HOW,
+        description="One name a line. Empty means all of them.",
+    ),
+    "older_windows": Param(
+        "guard",
+        type="string",
+        enum=["guard", "refuse", "skip", "extend", "overwrite"],
+        values_display={
+            "guard": "guard: never replace a newer value by an older one",
+            "refuse": "refuse: fail if the range ends before what is loaded already",
+            "skip": "skip: leave such a range out",
+            "extend": "extend: load up to the newest end, and all that lies between",
+            "overwrite": "overwrite: as plain Feast, older values may replace newer ones",
+        },
+        title="Older windows",
+        section=HOW,
+        description="What becomes of values that are older than those online. "
+        "materialize-incremental knows guard and overwrite.",
+    ),
+    "chunk": Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^\d+(\.\d+)?\s*[smhdw]$",
+        title="Chunk",
+        section=HOW,
+        description="How much time one pod loads, e.g. 12h, 7d or 2w. Empty: chosen from the range. A retry goes on with "
+        "the first chunk that is not done. Only for materialize.",
+    ),
+}
+
+APPROVAL = """
+`feast apply` for **{{ params.feature_store }}** would delete what is in the registry and no longer in the definitions,
+with the online values of feature views:
+
+{% set changes = ti.xcom_pull(task_ids="plan")["changes"] %}
+{% for name in changes["delete"] %}
+* delete **{{ name }}**
+{% endfor %}
+{% for name in changes["create"] %}
+* create {{ name }}
+{% endfor %}
+{% for name in changes["update"] %}
+* update {{ name }}
+{% endfor %}
+{% if changes["omitted"] %}
+* … and {{ changes["omitted"] }} more, see the log of the task `plan`
+{% endif %}
+
+**Approve** deletes these objects and no others. **Reject** changes nothing.
+"""
+
+with DAG(
+    "feast_manual",
+    schedule=None,
+    params=PARAMS,
+    render_template_as_native_obj=True,  # lists stay lists
+    default_args={"feast_conn_id": "{{ params.feature_store }}", "deferrable": True},
+    doc_md=__doc__,
+    tags=["feast", "example"],
+):
+
+    @task.branch
+    def choose(params: dict[str, Any]) -> str:
+        """The task that the form asks for."""
+        if params["command"] == "apply":
+            return "plan"
+        return "show" if params["dry_run"] else params["command"].replace("-", "_")
+
+    window = {"end": "{{ params.end }}", "feature_views": "{{ params.feature_views or none }}"}
+    older = {"older_windows": "{{ params.older_windows }}"}
+    materialize = FeastMaterializeOperator(
+        task_id="materialize", start="{{ params.start }}", chunk="{{ params.chunk }}", **window, **older
+    )
+    incremental = FeastMaterializeIncrementalOperator(task_id="materialize_incremental", **window, **older)
+
+    @task
+    def show(params: dict[str, Any]) -> None:
+        """Say what a materialization would do."""
+        views = ", ".join(params["feature_views"] or ["all feature views"])
+        if params["command"] != "materialize":
+            print(f"Each of {views} would be loaded from its last end up to {params['end'] or 'now'}.")
+            return
+        names = ("start", "end", "chunk", "older_windows")
+        operator = FeastMaterializeOperator(
+            task_id="dry_run",
+            feature_views=params["feature_views"] or None,
+            **{name: params[name] for name in names},
+        )
+        span = operator.window(get_current_context(), None)
+        plan = operator.load_plan(span, "runner")
+        chunks = f"{plan.chunk_count} chunks" if plan else "one piece"
+        print(f"{views} would be loaded for {span} in {chunks}, older windows: {params['older_windows']}.")
+
+    plan = FeastPlanOperator(task_id="plan")
+
+    @task.branch
+    def deletions(found: dict[str, Any], params: dict[str, Any]) -> str | None:
+        """Ask a person before anything is deleted."""
+        if found["changes"] is None:
+            raise ValueError(
+                "The plan does not say what apply would delete: that needs command_mode: runner."
+            )
+        if params["dry_run"]:
+            return None
+        return "approve" if found["changes"]["delete"] else "apply"
+
+    approve = ApprovalOperator(
+        task_id="approve", subject="Delete objects of {{ params.feature_store }}?", body=APPROVAL
+    )
+    apply = FeastApplyOperator(
+        task_id="apply",
+        allow_deletions="{{ ti.xcom_pull(task_ids='plan')['changes']['delete'] }}",
+        trigger_rule="none_failed_min_one_success",
+    )
+
+    choose() >> [plan, show(), materialize, incremental]
+    deletions(plan.output) >> [approve, apply]
+    approve >> apply
