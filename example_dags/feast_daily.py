@@ -1,4 +1,4 @@
-"""Every day: apply the definitions if they changed, then load the day.
+"""Every day: apply the definitions if they changed, load the day, and see that all feature views have it.
 
 `look` fetches the definitions and says which commit they are from, and what an apply would create. `apply` runs when that
 commit is not the one that was applied last, or when the registry lacks something. The commit that was applied last is
@@ -17,6 +17,7 @@ from airflow_provider_feast.operators.feast import (
     FeastMaterializeOperator,
     FeastPlanOperator,
 )
+from airflow_provider_feast.sensors.materialized import FeatureViewMaterializedSensor
 
 try:
     from airflow.sdk import CronDataIntervalTimetable
@@ -58,5 +59,13 @@ with DAG(
     # The window is the run's data interval. It is loaded whether or not there was something to apply.
     load = FeastMaterializeOperator(task_id="load", trigger_rule="none_failed")
 
+    # What uses the values comes after this: it also waits for days that another DAG, or a person, loads.
+    loaded = FeatureViewMaterializedSensor(
+        task_id="loaded",
+        start="{{ data_interval_start }}",
+        end="{{ data_interval_end }}",
+        timeout=timedelta(hours=6),
+    )
+
     changed(look.output) >> apply
-    remember(apply.output) >> load
+    remember(apply.output) >> load >> loaded

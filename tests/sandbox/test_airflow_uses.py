@@ -227,9 +227,9 @@ def test_every_day_is_loaded_and_the_definitions_are_applied_when_their_commit_c
     run = runs_of(standalone, "daily", "scheduled")[0]["dag_run_id"]
     tasks = {
         name: Instance(standalone, "daily", run, name)
-        for name in ("look", "changed", "apply", "remember", "load")
+        for name in ("look", "changed", "apply", "remember", "load", "loaded")
     }
-    tasks["load"].until("success")
+    tasks["loaded"].until("success")
     assert {name: task.state for name, task in tasks.items()} == dict.fromkeys(tasks, "success")
     first = tasks["apply"].xcom("return_value")["commit"]
     assert standalone.ask("GET", "variables/feast_daily_applied_commit")["value"] == first
@@ -238,7 +238,7 @@ def test_every_day_is_loaded_and_the_definitions_are_applied_when_their_commit_c
 
     def again() -> dict[str, str]:
         standalone.ask("POST", f"dags/daily/dagRuns/{run}/clear", json={"dry_run": False})
-        tasks["load"].until("success")
+        tasks["loaded"].until("success")
         return {name: task.state for name, task in tasks.items()}
 
     states = again()
