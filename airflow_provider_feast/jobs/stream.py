@@ -57,6 +57,9 @@ JOBS = Kind("jobs", "batch", "list_namespaced_job", _uid)
 PODS = Kind("pods", "core", "list_namespaced_pod", _owner)
 LEASES = Kind("leases", "coordination", "list_namespaced_lease", _name)
 
+GONE = 410
+"""The status of a watch from a version that is no longer kept; as the answer itself, or as an event of it."""
+
 EVERY = ""
 """The topic of a subscriber whom every change concerns."""
 
@@ -167,6 +170,9 @@ class ObjectStream:
             timeout_seconds=WATCH_SECONDS,
             _request_timeout=aiohttp.ClientTimeout(sock_connect=10, sock_read=SILENCE_SECONDS),
         )
+        if answer.status == GONE:
+            answer.close()
+            raise Gap
         if answer.status != 200:
             await read_body(answer)
         try:
@@ -180,7 +186,7 @@ class ObjectStream:
 
     def _take(self, change: str, item: dict[str, Any], version: str) -> str:
         if change == "ERROR":
-            if item.get("code") == 410:
+            if item.get("code") == GONE:
                 raise Gap
             raise ApiException(status=item.get("code") or 500, reason=str(item.get("message")))
         if change != "BOOKMARK":
