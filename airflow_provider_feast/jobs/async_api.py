@@ -28,6 +28,10 @@ NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError)
 """What the client raises when the API server did not answer."""
 
 LONGEST_PAUSE = 15.0
+
+LONGEST_USE = 900.0
+"""Seconds after which no request of a client is under way any more, a watch included."""
+
 _GROUPS = {
     "core": CoreV1Api,
     "batch": BatchV1Api,
@@ -102,19 +106,29 @@ class AsyncApi:
         self.outage_seconds = outage_seconds
         self._connect = connect
         self._client: ApiClient | None = None
+        self._stale: list[tuple[float, ApiClient]] = []
         self._connecting = asyncio.Lock()
 
     async def close(self) -> None:
         """Close its connections; the next request opens new ones."""
         client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        stale, self._stale = self._stale, []
+        for unused in [one for _, one in stale] + ([client] if client is not None else []):
+            await unused.close()
+
+    async def _set_aside(self, client: ApiClient) -> None:
+        """Use a client no more. What is under way on it, a watch for instance, may end: closing would break it."""
+        now, self._client = asyncio.get_running_loop().time(), None
+        old = [one for since, one in self._stale if now - since >= LONGEST_USE]
+        self._stale = [(since, one) for since, one in self._stale if one not in old] + [(now, client)]
+        for unused in old:
+            await unused.close()
 
     async def _open(self, stale: ApiClient | None = None) -> ApiClient:
         """A client that is not the stale one."""
         async with self._connecting:
             if self._client is not None and self._client is stale:
-                await self.close()
+                await self._set_aside(self._client)
             if self._client is None:
                 self._client = ApiClient(configuration=await self._connect())
             return self._client

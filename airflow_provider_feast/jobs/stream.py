@@ -67,6 +67,9 @@ def custom(group: str, version: str, plural: str) -> Kind:
     return Kind(plural, "custom", "list_namespaced_custom_object", _name, (group, version), (plural,))
 
 
+GONE = 410
+"""The status of a watch from a version that is no longer kept; as the answer itself, or as an event of it."""
+
 EVERY = ""
 """The topic of a subscriber whom every change concerns."""
 
@@ -177,6 +180,9 @@ class ObjectStream:
             timeout_seconds=WATCH_SECONDS,
             _request_timeout=aiohttp.ClientTimeout(sock_connect=10, sock_read=SILENCE_SECONDS),
         )
+        if answer.status == GONE:
+            answer.close()
+            raise Gap
         if answer.status != 200:
             await read_body(answer)
         try:
@@ -190,7 +196,7 @@ class ObjectStream:
 
     def _take(self, change: str, item: dict[str, Any], version: str) -> str:
         if change == "ERROR":
-            if item.get("code") == 410:
+            if item.get("code") == GONE:
                 raise Gap
             raise ApiException(status=item.get("code") or 500, reason=str(item.get("message")))
         if change != "BOOKMARK":

@@ -164,7 +164,7 @@ def test_an_answer_that_asks_for_a_new_start_gets_one(beside: Beside, code: int,
 
     kind = (ApiException, AsyncApiException)
     with beside.when_running(refuse), fails(kind, f"{code} is not tried again") as raised:
-        execute(beside.plain("sleep 60", deferrable=deferrable))
+        execute(beside.plain("sleep 60", backoff_limit=1, deferrable=deferrable))
     assert raised.value.status == code
     beside.sandbox.clear_faults()
     flaw(len(beside.live_jobs()) == 1, "it leaves the Job running when it is refused")
