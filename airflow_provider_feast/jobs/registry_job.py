@@ -7,7 +7,7 @@ its answer is read it is deleted, so that the next question makes a new one.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_feast.jobs.logs import EVENT_PREFIX
@@ -26,21 +26,24 @@ DEADLINE_SECONDS = 900
 class Question:
     """What :class:`~airflow_provider_feast.jobs.task.TaskRun` asks of an operator, for a Job that reads the registry.
 
-    :param task: the operator or sensor whose task this is; deferring goes through its ``defer_job``.
+    :param task: the operator or sensor whose task this is.
     :param views: names; none means all.
     :param overrides: fields of the connection to use instead.
+    :param defer: takes the trigger that waits for the Job, as the task's own ``defer`` does.
     """
 
     online_policy, gap_policy = "overwrite", "ignore"
     deletions_allowed, allows_empty, preflight = False, True, False
     log_interval = 0.0
 
-    def __init__(self, task: Any, views: Sequence[str], overrides: Mapping[str, Any]) -> None:
+    def __init__(
+        self, task: Any, views: Sequence[str], overrides: Mapping[str, Any], defer: Callable[..., None]
+    ) -> None:
         self._task, self._views = task, views
         self._overrides = {"deadline_seconds": DEADLINE_SECONDS, **overrides, "command_mode": "runner"}
         self.feast_conn_id, self.deferrable, self.log = task.feast_conn_id, task.deferrable, task.log
         self.execution_timeout, self.retries = task.execution_timeout, task.retries
-        self.defer = task.defer_job
+        self.defer = defer
 
     def overrides(self) -> dict[str, Any]:
         """The connection's fields that are set otherwise."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, conf
@@ -66,7 +66,6 @@ class FeatureViewMaterializedSensor(BaseSensorOperator):
             else deferrable
         )
         self._run: Any = None
-        self._since = 0.0
         self._check_literals()
 
     def _check_literals(self) -> None:
@@ -89,7 +88,7 @@ class FeatureViewMaterializedSensor(BaseSensorOperator):
         """Look until all is loaded, waiting in the triggerer or as ``mode`` says."""
         if not self.deferrable:
             return super().execute(context)
-        return self.look(context, None, time.time())
+        return self.look(context)
 
     def poke(self, context: Context) -> bool:
         """Look once.
@@ -98,46 +97,36 @@ class FeatureViewMaterializedSensor(BaseSensorOperator):
         """
         return self._covered(self._ask(context))
 
-    def look(self, context: Context, event: dict[str, Any] | None, since: float) -> None:
+    def look(self, context: Context, event: dict[str, Any] | None = None) -> None:
         """Look once, then pause in the triggerer.
 
         :param event: the end of a pause.
-        :param since: Unix time of the first look.
         """
-        self._since = since
-        self._go_on(self._ask(context))
+        self._go_on(self._ask(context), context)
 
-    def answered(self, context: Context, event: dict[str, Any], since: float) -> None:
+    def answered(self, context: Context, event: dict[str, Any]) -> None:
         """Go on when the triggerer saw the end of the Job that asks."""
-        self._since = since
         self._run = self._question(context)
-        self._go_on(self._run.resume(event))
+        self._go_on(self._run.resume(event), context)
 
-    def _go_on(self, records: Records) -> None:
+    def _go_on(self, records: Records, context: Context) -> None:
         if self._covered(records):
             return
         from airflow_provider_feast.triggers.pause import PauseTrigger
 
-        left = self._left().total_seconds()
-        pause = PauseTrigger(time.time() + min(float(self.poke_interval), left))
-        self.defer(trigger=pause, method_name="look", kwargs={"since": self._since})
+        pause = min(float(self.poke_interval), self._left(context).total_seconds())
+        self.defer(trigger=PauseTrigger(time.time() + pause), method_name="look")
 
-    def defer_job(self, *, trigger: Any, method_name: str, timeout: timedelta | None) -> None:
-        """Wait for a Job in the triggerer."""
-        limits = [self._left(), *([] if timeout is None else [timeout])]
-        self.defer(
-            trigger=trigger, method_name="answered", kwargs={"since": self._since}, timeout=min(limits)
-        )
-
-    def _left(self) -> timedelta:
-        """How much is left of ``timeout``.
+    def _left(self, context: Context) -> timedelta:
+        """How much is left of ``timeout``, which begins with the try: Airflow keeps its start over deferrals.
 
         :raises AirflowSensorTimeout: when nothing is.
         """
-        left = self._since + float(self.timeout) - time.time()
-        if left <= 0:
+        begin = context["ti"].start_date or datetime.now(UTC)
+        left = begin + timedelta(seconds=float(self.timeout)) - datetime.now(UTC)
+        if left <= timedelta(0):
             raise AirflowSensorTimeout(f"the feature views were not loaded within {self.timeout:g} s")
-        return timedelta(seconds=left)
+        return left
 
     def on_kill(self) -> None:
         """Delete the Job of a task that is killed in its worker."""
@@ -173,8 +162,12 @@ class FeatureViewMaterializedSensor(BaseSensorOperator):
     def _question(self, context: Context) -> Any:
         from airflow_provider_feast.jobs.registry_job import Question, RegistryRun
 
+        def defer(*, trigger: Any, method_name: str, timeout: timedelta | None) -> None:
+            limits = [self._left(context), *([] if timeout is None else [timeout])]
+            self.defer(trigger=trigger, method_name="answered", timeout=min(limits))
+
         views = check_feature_views(self.feature_views)
-        return RegistryRun(Question(self, views, self.overrides or {}), context)
+        return RegistryRun(Question(self, views, self.overrides or {}, defer), context)
 
     def _hook(self) -> FeastHook:
         from airflow_provider_feast.hooks.feast import FeastHook
