@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-
 MOST_INDEXES = 100_000
 """No Indexed Job has more (Kubernetes' own limit), so a text that has would only cost memory."""
 
