@@ -81,6 +81,7 @@ def measure() -> Iterator[Figure]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Tasks log nothing: a benchmark prints figures."""
+    from airflow_provider_feast.operators import feast  # noqa: F401 (Airflow sets its log up when it is imported)
 
     def drop(*_: Any) -> Any:
         raise structlog.DropEvent
@@ -88,10 +89,12 @@ def quiet() -> Iterator[None]:
     processors = structlog.get_config()["processors"]
     before = list(processors)
     processors[:] = [drop]
+    structlog.configure(processors=processors)
     try:
         yield
     finally:
         processors[:] = before
+        structlog.configure(processors=processors)
 
 
 def one_job_each(store: dict[str, Any], windows: list[int]) -> None:

@@ -126,17 +126,15 @@ class Materializer:
             self._load_what_is_new(name, last)
             return
         policy = self._options.older_windows
-        newest = self._newest_end(name) if policy != "overwrite" else None
-        if newest is not None and newest - last > TICK:
+        newest = self._newest_end(name)
+        if policy != "overwrite" and newest is not None and newest - last > TICK:
             if policy == "skip":
                 self._session.output.event(
                     "view_skipped", view=name, start=start, end=window.end, newest=newest
                 )
                 print(f"{name} {window}: skipped, for it is loaded up to {newest.isoformat()} already")
                 return
-            if policy == "refuse" or (
-                policy == "guard" and not self._session.watcher.is_local(self._store._get_provider())
-            ):
+            if policy == "refuse" or (policy == "guard" and not self._session.watcher.local):
                 raise older(name, str(window), last, newest, policy)
             if policy == "extend":
                 print(f"{name} {window}: extended by {newest - last} up to {newest.isoformat()}")

@@ -26,7 +26,7 @@ class Watcher:
 
     def __init__(self, output: Output, report: Report, stopper: Stopper) -> None:
         self._output, self._report, self._stopper = output, report, stopper
-        self._allow_empty = self._local = True
+        self._allow_empty = self.local = True
         self._last: datetime | None = None
         self._states: dict[str, Any] = {}
         self._seen: set[str] = set()
@@ -55,16 +55,11 @@ class Watcher:
         if getattr(materialization, "online_write_batch_size", BATCH_ROWS) is None:
             materialization.online_write_batch_size = BATCH_ROWS
         provider = store._get_provider()
-        self._local = self.is_local(provider)
+        self.local = is_local(store)
         online = getattr(provider, "online_store", None)
         owner = next((cls for cls in type(online).__mro__ if "online_write_batch" in vars(cls)), None)
         if owner is not None and not hasattr(vars(owner)["online_write_batch"], "__wrapped__"):
             wrap(owner, "online_write_batch", self._write)
-
-    @staticmethod
-    def is_local(provider: Any) -> bool:
-        """Whether all rows of a load pass through this process."""
-        return ".compute_engines.local" in type(getattr(provider, "batch_engine", None)).__module__
 
     def _commit(self, original: Callable[..., Any], registry: Any, *args: Any, **kwargs: Any) -> Any:
         if self.reading:  # Feast makes a registry that is not there; who only reads holds no lock
@@ -81,7 +76,7 @@ class Watcher:
         self._states = {view.name: view.state for view in views if hasattr(view, "state")}
         if not views and not self._allow_empty:
             raise nothing("the registry has no feature view that is enabled and online")
-        if self.guarding and not self._local and self._last is not None:
+        if self.guarding and not self.local and self._last is not None:
             self._refuse_older(views, self._last)
         return views
 
@@ -127,7 +122,7 @@ class Watcher:
         given = {**dict(zip(names, args)), **kwargs}
         view = str(getattr(given.get("feature_view"), "name", "unknown"))
         window = {key: getattr(given.get(f"{key}_date"), "isoformat", str)() for key in ("start", "end")}
-        local, older = self.is_local(provider), self.older[view]
+        local, older = self.local, self.older[view]
         self.current, before, begin = view, self.rows[view], time.monotonic()
         self._seen.add(view)
         self._output.event("view_started", view=view, **window)
@@ -179,6 +174,14 @@ class Watcher:
             if self.progress is not None:
                 self.progress.wrote(len(data))
         return result
+
+
+def is_local(store: Any) -> bool:
+    """Whether all rows of a load pass through this process: not with an engine elsewhere, nor a remote feature server."""
+    if getattr(store, "_is_remote_topology", bool)():
+        return False
+    engine = getattr(store._get_provider(), "batch_engine", None)
+    return ".compute_engines.local" in type(engine).__module__
 
 
 def nothing(why: str) -> Failure:
