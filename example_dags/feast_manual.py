@@ -18,6 +18,12 @@ from airflow_provider_feast.operators.feast import (
     FeastPlanOperator,
 )
 
+# Airflow checks "format" only where a library for it is installed; the pattern always holds. A time zone is a must.
+MOMENT = {
+    "type": ["null", "string"],
+    "format": "date-time",
+    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$",
+}
 TIME, HOW = "Which time (materialize)", "How to load (materialize)"
 
 PARAMS = {  # those without a section are what the form shows at first
@@ -49,16 +55,14 @@ PARAMS = {  # those without a section are what the form shows at first
     ),
     "start": Param(
         None,
-        type=["null", "string"],
-        format="date-time",
+        **MOMENT,
         title="From",
         section=TIME,
         description="The first moment that is loaded. Only for materialize.",
     ),
     "end": Param(
         None,
-        type=["null", "string"],
-        format="date-time",
+        **MOMENT,
         title="Up to",
         section=TIME,
         description="The first moment that is no longer loaded. For materialize-incremental: now, if it is empty.",
@@ -167,7 +171,9 @@ with DAG(
     def deletions(found: dict[str, Any], params: dict[str, Any]) -> str | None:
         """Ask a person before anything is deleted."""
         if found["changes"] is None:
-            raise ValueError("The plan does not say what apply would delete: that needs command_mode: runner.")
+            raise ValueError(
+                "The plan does not say what apply would delete: that needs command_mode: runner."
+            )
         if params["dry_run"]:
             return None
         return "approve" if found["changes"]["delete"] else "apply"

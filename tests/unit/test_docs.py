@@ -35,3 +35,12 @@ def test_the_documented_exit_codes_are_those_of_the_jobs_policy() -> None:
 def test_every_field_of_the_connection_is_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text()
     assert sorted(name for name in FIELD_NAMES if f"`{name}`" not in text) == []
+
+
+def test_the_dags_that_commands_in_the_documents_name_are_examples() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(page.read_text() for page in pages)
+    named = set(re.findall(r"\$ airflow .*?(?:trigger|unpause|--dag-id) (feast_\w+)", text))
+    examples = "\n".join(path.read_text() for path in (ROOT / "example_dags").glob("*.py"))
+    assert named == {"feast_daily", "feast_manual", "feast_backfill_range", "feast_backfill_days"}
+    assert sorted(name for name in named if f'"{name}",' not in examples) == []
