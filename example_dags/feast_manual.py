@@ -18,6 +18,12 @@ from airflow_provider_feast.operators.feast import (
     FeastPlanOperator,
 )
 
+# Airflow checks "format" only where a library for it is installed; the pattern always holds. A time zone is a must.
+MOMENT = {
+    "type": ["null", "string"],
+    "format": "date-time",
+    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$",
+}
 TIME, HOW = "Which time (materialize)", "How to load (materialize)"
 
 PARAMS = {  # those without a section are what the form shows at first
@@ -49,16 +55,14 @@ PARAMS = {  # those without a section are what the form shows at first
     ),
     "start": Param(
         None,
-        type=["null", "string"],
-        format="date-time",
+        **MOMENT,
         title="From",
         section=TIME,
         description="The first moment that is loaded. Only for materialize.",
     ),
     "end": Param(
         None,
-        type=["null", "string"],
-        format="date-time",
+        **MOMENT,
         title="Up to",
         section=TIME,
         description="The first moment that is no longer loaded. For materialize-incremental: now, if it is empty.",

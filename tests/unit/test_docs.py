@@ -66,3 +66,12 @@ def test_the_documented_profiles_are_the_profiles() -> None:
 def test_the_documented_cost_of_a_quick_preflight_is_its_bound() -> None:
     for name in ("README.md", "docs/preflight.md"):
         assert f"1 to {2 + QUICK_OBJECTS} requests" in (ROOT / name).read_text()
+
+
+def test_the_dags_that_commands_in_the_documents_name_are_examples() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(page.read_text() for page in pages)
+    named = set(re.findall(r"\$ airflow .*?(?:trigger|unpause|--dag-id) (feast_\w+)", text))
+    examples = "\n".join(path.read_text() for path in (ROOT / "example_dags").glob("*.py"))
+    assert named == {"feast_daily", "feast_manual", "feast_backfill_range", "feast_backfill_days"}
+    assert sorted(name for name in named if f'"{name}",' not in examples) == []
