@@ -56,7 +56,7 @@ class Gaps:
             tell_gaps(self._output, {name: gaps})
             self._report.gaps(self._found)
             print(self._words(view), file=sys.stderr)
-            if self._policy == "fill" and not self._is_local(store._get_provider()):
+            if self._policy == "fill" and not self._is_local(store):
                 raise Failure(
                     REFUSED,
                     "older_window",

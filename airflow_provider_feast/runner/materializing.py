@@ -25,7 +25,7 @@ from airflow_provider_feast.runner.planning import (
 )
 from airflow_provider_feast.runner.progress import Progress
 from airflow_provider_feast.runner.reasons import classify
-from airflow_provider_feast.runner.watching import nothing
+from airflow_provider_feast.runner.watching import is_local, nothing
 
 VIEW_KINDS = ("list_feature_views", "list_stream_feature_views")
 POLICIES = ("guard", "extend", "refuse", "skip", "overwrite")
@@ -39,7 +39,7 @@ class Materializer:
         self._store: Any = None
         self._orders: dict[tuple[str, ...], list[str]] = {}
         policy = getattr(options, "gaps", "ignore")
-        self._gaps = Gaps(policy, session.output, session.report, session.watcher.is_local)
+        self._gaps = Gaps(policy, session.output, session.report, is_local)
         self.failed: dict[str, tuple[str, str, str]] = {}
 
     def load(
