@@ -156,6 +156,16 @@ class Instance:
 
         return wait_for(look, f"{self.dag_id} to be {' or '.join(states)}", seconds)
 
+    def until_off_the_executor(self) -> None:
+        """Wait until the scheduler has been told that the worker is done.
+
+        It knows a task by its run's id and its try's number: it would take the message for the same task of another run
+        of that id, and fail that one.
+        """
+        told = f"event with state success for task instance TaskInstanceKey(dag_id='{self.dag_id}'"
+        output = self.airflow.home / "standalone.log"
+        wait_for(lambda: told in output.read_text(), f"the executor's last word on {self.dag_id}")
+
     def log(self, attempt: int = 1) -> str:
         """The task's log as the UI shows it."""
         answer = self.airflow.ask(

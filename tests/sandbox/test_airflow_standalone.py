@@ -203,6 +203,7 @@ def test_a_run_that_is_deleted_and_made_again_under_its_id_has_a_job_of_its_own(
 ) -> None:
     instance = instances["recreated"]
     instance.until("deferred")
+    instance.until_off_the_executor()
     first = cluster.job(instance.xcom("job_name"))
     body = {"data": {"definitions.py": "print('the second run', flush=True)\n"}}
     cluster.core.patch_namespaced_config_map("recreated", cluster.namespace, body)

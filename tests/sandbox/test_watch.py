@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-from airflow_provider_feast.jobs.async_api import AsyncApi
+from airflow_provider_feast.jobs.async_api import AsyncApi, read_body
 from airflow_provider_feast.jobs.client import async_configuration
 from airflow_provider_feast.jobs.stream import Streams
 from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
@@ -148,6 +148,29 @@ def test_a_missing_right_is_named_with_the_rule_that_gives_it(waiting: Waiting) 
     waiting.sandbox.fault(f"/namespaces/{waiting.namespace}/pods", code=403, times=10_000)
     with pytest.raises(ForbiddenError, match=re.escape('resources: ["pods"], verbs: ["watch"]')):
         waiting.outcome(job)
+
+
+def test_new_credentials_leave_alone_what_is_under_way_with_the_old_ones(waiting: Waiting) -> None:
+    here = f"/namespaces/{waiting.namespace}"
+    waiting.sandbox.fault(f"{here}/pods", kind="slow", seconds=1)
+    waiting.sandbox.fault(f"{here}/configmaps", code=401)
+    resolved = []
+
+    async def connect() -> Any:
+        resolved.append(async_configuration(waiting.api.configuration))
+        return resolved[-1]
+
+    async def ask() -> list[int]:
+        api = AsyncApi(connect)
+        methods = ("list_namespaced_pod", "list_namespaced_config_map")
+        try:
+            answers = await asyncio.gather(*(api.send("core", name, waiting.namespace) for name in methods))
+            return [len(await read_body(answer)) for answer in answers]
+        finally:
+            await api.close()
+
+    assert all(asyncio.run(ask()))
+    assert len(resolved) == 2
 
 
 def test_the_wait_ends_without_a_verdict_when_its_time_is_up(waiting: Waiting) -> None:
