@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_feast.jobs.pod_view import PodView, at, mapping, moment, text
 from airflow_provider_feast.jobs.results import result_of
-from airflow_provider_feast.model.indexes import MOST_INDEXES, done_chunks, parse_indexes
+from airflow_provider_feast.model.indexes import MOST_INDEXES, parse_indexes
 from airflow_provider_feast.model.naming import A_CHUNK_COUNT, A_CHUNKS, A_TOTALS
 from airflow_provider_feast.model.totals import PlanProgress, Totals
 from airflow_provider_feast.runner.progress import bar, clock_face
@@ -16,11 +16,15 @@ from airflow_provider_feast.runner.progress import bar, clock_face
 
 def job_chunks(job: dict[str, Any]) -> list[int]:
     """The chunks that an Indexed Job is for, ascending; none where its annotation does not say."""
-    annotations = mapping(at(job, "metadata", "annotations"))
+    return sorted(_indexes(mapping(at(job, "metadata", "annotations")).get(A_CHUNKS)))
+
+
+def _indexes(value: Any) -> frozenset[int]:
+    """Indexes as Kubernetes writes them; none where somebody wrote something else."""
     try:
-        return sorted(parse_indexes(text(annotations.get(A_CHUNKS))))
-    except ValueError:  # somebody changed it
-        return []
+        return parse_indexes(text(value))
+    except ValueError:
+        return frozenset()
 
 
 def noted_totals(job: dict[str, Any]) -> Totals:
@@ -49,8 +53,10 @@ def plan_progress(job: dict[str, Any], pods: Iterable[PodView]) -> PlanProgress 
     told = min(_number(at(job, "metadata", "annotations", A_CHUNK_COUNT)), MOST_INDEXES)
     count = max(told, mine[-1] + 1)
     before = set(range(count)) - set(mine)
-    done = done_chunks(mine, text(at(job, "status", "completedIndexes"))) | succeeded | before
-    return PlanProgress(count, frozenset(done), totals)
+    completed = {
+        mine[index] for index in _indexes(at(job, "status", "completedIndexes")) if index < len(mine)
+    }
+    return PlanProgress(count, frozenset(completed | succeeded | before), totals)
 
 
 def _chunk_of(pod: PodView, chunks: list[int]) -> int | None:

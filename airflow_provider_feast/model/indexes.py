@@ -43,15 +43,3 @@ def format_indexes(indexes: Iterable[int]) -> str:
 def remaining(count: int, done: Iterable[int]) -> tuple[int, ...]:
     """What is left of the numbers below ``count``, ascending."""
     return tuple(sorted(set(range(count)) - set(done)))
-
-
-def done_chunks(chunks: Iterable[int], completed: str | None) -> frozenset[int]:
-    """The chunks that a Job has done.
-
-    A Job that continues an earlier one has an index for each chunk that was left, not for each chunk of the plan.
-
-    :param chunks: the chunks the Job is for, in the order of its indexes.
-    :param completed: its ``status.completedIndexes``.
-    """
-    wanted = list(chunks)
-    return frozenset(wanted[index] for index in parse_indexes(completed) if index < len(wanted))

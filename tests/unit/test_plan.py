@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_feast.model.errors import FeastDagError
-from airflow_provider_feast.model.indexes import done_chunks, format_indexes, parse_indexes, remaining
+from airflow_provider_feast.model.indexes import format_indexes, parse_indexes, remaining
 from airflow_provider_feast.model.plan import (
     MOST_CHUNKS,
     MOST_WINDOWS,
@@ -153,11 +153,8 @@ def test_completed_indexes_are_those_that_kubernetes_writes() -> None:
     assert format_indexes([1, 2]) == "1,2"
     with pytest.raises(ValueError, match="backwards"):
         parse_indexes("3-2")
-
-
-def test_what_a_continuing_job_completed_is_told_in_chunks_of_the_plan() -> None:
-    assert done_chunks([1, 4, 5, 9], "0,2-3") == {1, 5, 9}
-    assert done_chunks([1, 4], None) == frozenset()
+    with pytest.raises(ValueError, match="no Job has an index"):
+        parse_indexes("0-99999999999")
 
 
 def test_a_plan_of_many_views_is_json_of_one_line() -> None:

@@ -77,7 +77,7 @@ def test_a_job_without_readable_chunks_has_no_progress(made: dict[str, Any]) -> 
 def test_an_index_that_is_none_and_a_message_that_is_none_count_nothing() -> None:
     odd = index_pod(0, "Killed", 1)
     stray = index_pod(99, told(5), 2)
-    found = progress_of(indexed(count="many"), odd, stray, pod("load-x", "Succeeded"))
+    found = progress_of(indexed(count="many", completedIndexes="all"), odd, stray, pod("load-x", "Succeeded"))
     assert (found.chunks, found.done, found.totals) == (11, {0}, Totals())
 
 
