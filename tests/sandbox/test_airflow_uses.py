@@ -165,7 +165,7 @@ def runs_of(airflow: Standalone, dag_id: str, kind: str, count: int = 1) -> list
         runs = [run for run in found if run["run_type"] == kind]
         return sorted(runs, key=lambda run: run["run_after"]) if len(runs) >= count else None
 
-    return wait_for(look, f"{count} runs of {dag_id}")
+    return wait_for(look, f"{count} runs of {dag_id}", 120)
 
 
 def at(text: str) -> datetime:
@@ -182,7 +182,7 @@ def window(start: datetime, end: datetime) -> str:
 def windows_of(airflow: Standalone, dag_id: str, run: dict[str, Any]) -> dict[str, str]:
     """What the operators of a run found."""
     instance = Instance(airflow, dag_id, run["dag_run_id"])
-    instance.until("success")
+    instance.until("success", seconds=300)
     found: dict[str, str] = instance.xcom("return_value")
     assert found["explicit"] == "[2025-12-31T22:00:00+00:00, 2026-01-01T22:00:00+00:00)"
     return found
@@ -246,7 +246,7 @@ def test_every_day_is_loaded_and_the_definitions_are_applied_when_their_commit_c
         name: Instance(standalone, "daily", run, name)
         for name in ("look", "changed", "apply", "remember", "load")
     }
-    tasks["load"].until("success")
+    tasks["load"].until("success", seconds=300)
     assert {name: task.state for name, task in tasks.items()} == dict.fromkeys(tasks, "success")
     first = tasks["apply"].xcom("return_value")["commit"]
     assert standalone.ask("GET", "variables/feast_daily_applied_commit")["value"] == first
@@ -255,7 +255,7 @@ def test_every_day_is_loaded_and_the_definitions_are_applied_when_their_commit_c
 
     def again() -> dict[str, str]:
         standalone.ask("POST", f"dags/daily/dagRuns/{run}/clear", json={"dry_run": False})
-        tasks["load"].until("success")
+        tasks["load"].until("success", seconds=300)
         return {name: task.state for name, task in tasks.items()}
 
     states = again()
@@ -293,7 +293,7 @@ def prepared(standalone: Standalone) -> Standalone:
     """The definitions are applied to the stores whose DAGs do not apply, and what takes longest is under way."""
     run = standalone.trigger("prepare")
     applied = Instance(standalone, "prepare", run)
-    wait_for(lambda: applied.dag_run["state"] == "success", "the definitions to be applied", 200)
+    wait_for(lambda: applied.dag_run["state"] == "success", "the definitions to be applied", 400)
     for dag_id in ("forward_days", "back_days"):
         standalone.unpause(dag_id)
     return standalone
@@ -323,11 +323,11 @@ def test_a_range_is_loaded_by_hand_after_a_dry_run(
     start, end = END - 2 * DAY, END
     form = {"start": start.isoformat(), "end": end.isoformat(), "chunk": "1d", "feature_views": VIEWS}
     dry = Instance(prepared, "manual", prepared.trigger("manual", dry_run=True, **form), "show")
-    dry.until("success")
+    dry.until("success", seconds=300)
     assert f"would be loaded for {window(start, end)} in 2 chunks" in dry.log()
     assert stores["manual"].intervals("driver_hourly_stats") == []
     run = Instance(prepared, "manual", prepared.trigger("manual", **form), "materialize")
-    run.until("success")
+    run.until("success", seconds=300)
     assert cluster.job(run.xcom("job_name")).status.completed_indexes == "0,1"
     assert stores["manual"].intervals("driver_hourly_stats") == [(start, start + DAY), (start + DAY, end)]
     assert stores["manual"].wrong_values(start, end) == []
@@ -342,12 +342,12 @@ def test_a_manual_apply_that_deletes_waits_for_approval_of_its_plan(
     def decide(option: str) -> tuple[str, str]:
         """Start an apply, answer the question; what was asked, and the state of the apply."""
         run = prepared.trigger("manual", command="apply")
-        Instance(prepared, "manual", run, "approve").until("awaiting_input", "deferred")
+        Instance(prepared, "manual", run, "approve").until("awaiting_input", "deferred", seconds=300)
         path = f"dags/manual/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
         body = prepared.ask("GET", path)["body"]
         prepared.ask("PATCH", path, json={"chosen_options": [option], "params_input": {}})
         wait_for(
-            lambda: prepared.ask("GET", f"dags/manual/dagRuns/{run}")["state"] == "success", "the end", 120
+            lambda: prepared.ask("GET", f"dags/manual/dagRuns/{run}")["state"] == "success", "the end", 300
         )
         return body, Instance(prepared, "manual", run, "apply").state
 
@@ -366,7 +366,7 @@ def test_a_range_of_thirty_days_is_one_job(
 ) -> None:
     run_id = prepared.trigger("range_range", start=FIRST.isoformat(), end=END.isoformat())
     run = Instance(prepared, "range_range", run_id, "load")
-    run.until("success", seconds=200)
+    run.until("success", seconds=400)
     job = cluster.job(run.xcom("job_name"))
     assert job.status.succeeded == job.spec.completions == 5
     for view in VIEWS:
@@ -388,7 +388,7 @@ def test_eight_runs_of_a_backfill_at_once_lose_no_interval(
     first, last = (at(run["start_date"]) for run in (runs[0], runs[-1]))
     assert (last < first) is backwards
     scheduled = runs_of(prepared, f"{store}_days", "scheduled")[0]["dag_run_id"]
-    Instance(prepared, f"{store}_days", scheduled, "load").until("success")
+    Instance(prepared, f"{store}_days", scheduled, "load").until("success", seconds=300)
     for view in VIEWS:
         assert stores[store].intervals(view) == [*days, (LAST, END)]
     assert stores[store].wrong_values(FIRST, END) == []
