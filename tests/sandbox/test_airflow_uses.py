@@ -135,7 +135,8 @@ def standalone(airflow_home: Path, world: World, connections: dict[str, str]) ->
     """Twelve tasks may run at once. Backfills are made before it: on SQLite they cannot while a scheduler runs."""
     variables = environment(airflow_home, world.kubeconfig, connections) | {
         "AIRFLOW__CORE__PARALLELISM": "12",
-        # Airflow itself loses a task that starts while its API answers late, as on a busy machine.
+        # On a busy machine SQLite is locked for long, and Airflow loses tasks that start while its API answers late.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{airflow_home}/airflow.db?timeout=60",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "3",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "2",
     }
