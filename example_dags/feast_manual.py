@@ -24,7 +24,7 @@ MOMENT = {
     "format": "date-time",
     "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$",
 }
-TIME, HOW = "Which time (materialize)", "How to load (materialize)"
+HOW = "How to load (materialize)"
 
 PARAMS = {  # those without a section are what the form shows at first
     "command": Param(
@@ -47,25 +47,23 @@ PARAMS = {  # those without a section are what the form shows at first
         minLength=1,
         description="The id of an Airflow connection of the type Feast.",
     ),
-    "dry_run": Param(
-        False,
-        type="boolean",
-        title="Dry run",
-        description="Change nothing, and say in the log what would happen.",
-    ),
     "start": Param(
         None,
         **MOMENT,
         title="From",
-        section=TIME,
         description="The first moment that is loaded. Only for materialize.",
     ),
     "end": Param(
         None,
         **MOMENT,
         title="Up to",
-        section=TIME,
         description="The first moment that is no longer loaded. For materialize-incremental: now, if it is empty.",
+    ),
+    "dry_run": Param(
+        False,
+        type="boolean",
+        title="Dry run",
+        description="Change nothing, and say in the log what would happen.",
     ),
     "feature_views": Param(
         None,
