@@ -64,7 +64,8 @@ class RegistryRun(TaskRun):
         super()._conclude(outcome)
         job = self._job or {}
         try:
-            return read_answer(self._log_of(job), f"Job {job['metadata']['name']} in {self._hook.namespace}")
+            where = f"Job {job['metadata']['name']} in namespace {self._hook.namespace}"
+            return read_answer(self._log_of(job), where)
         finally:  # also where it could not be read: the next question needs a Job of its own
             self._hook.delete(job)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import socket
 import subprocess
@@ -13,9 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from feast_stores import DAY_0, DEFINITIONS, PROJECT, VIEW, Repo, Zygote
+from operator_helpers import log_lines
 
 from airflow_provider_feast.jobs.coverage import lacking, loadable
 from airflow_provider_feast.jobs.registry_rest import ask_rest
@@ -27,6 +30,8 @@ from airflow_provider_feast.model.errors import (
 )
 from airflow_provider_feast.model.registry import Records, RestAddress, read_rest_address
 from airflow_provider_feast.model.windows import Window
+from airflow_provider_feast.sandbox import Sandbox
+from airflow_provider_feast.sensors.materialized import FeatureViewMaterializedSensor
 
 DAY, TICK = timedelta(days=1), timedelta(microseconds=1)
 MORE = """
@@ -191,3 +196,31 @@ def test_a_server_that_is_away_may_come_back() -> None:
     with pytest.raises(RegistryUnreachableError, match="does not answer") as caught:
         ask_rest(RestAddress(f"http://127.0.0.1:{free_port()}/api/v1", ""), PROJECT)
     assert caught.value.retryable
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_sensor_asks_the_server_that_its_connection_names(
+    repo: Repo, server: str, feast_sandbox: Sandbox, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The project is the address's, or the configuration's where Airflow may read that."""
+    configuration = {} if named else {"configuration": (repo.home / "feature_store.yaml").read_text()}
+    url = f"{server}?project={PROJECT}" if named else server
+    extra = {"image": "feast:1", "registry_rest_url": url, **configuration}
+    cluster = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(feast_sandbox.kubeconfig)}}
+    monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(cluster))
+    monkeypatch.setenv("AIRFLOW_CONN_FEAST_REST", json.dumps({"conn_type": "feast", "extra": extra}))
+    first = 10 if named else 20
+    sensor = FeatureViewMaterializedSensor(
+        task_id="wait",
+        feast_conn_id="feast_rest",
+        feature_views=[VIEW],
+        start=DAY_0 + first * DAY,
+        end=DAY_0 + (first + 1) * DAY,
+    )
+    context: Any = {}
+    with log_lines() as lines:
+        assert not sensor.poke(context)
+        load(repo, first, first + 1)
+        assert sensor.poke(context)
+    window = f"[2026-03-{first + 1}, 2026-03-{first + 2})"
+    assert f"Not yet loaded of {window}: {VIEW} {window}" in lines
