@@ -49,7 +49,7 @@ class Question:
         """The connection's fields that are set otherwise."""
         return dict(self._overrides)
 
-    def load_plan(self, window: Window, command_mode: str) -> None:
+    def load_plan(self, window: Window | None, command_mode: str, context: Any) -> None:
         """Nothing is loaded."""
 
     def feast_command(self, context: Any) -> tuple[FeastCommand, None]:
