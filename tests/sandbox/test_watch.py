@@ -113,6 +113,16 @@ def test_cut_watches_and_a_forgotten_history_lose_and_double_nothing(waiting: Wa
     assert waiting.ticks == ALL_TICKS
 
 
+def test_a_watch_that_is_refused_for_its_age_is_listed_anew(waiting: Waiting) -> None:
+    """A server may say 410 as its answer, instead of in an event of the watch."""
+    job = waiting.job(TICKING)
+    waiting.sandbox.fault(f"/namespaces/{waiting.namespace}/jobs$", method="GET", code=410, skip=1)
+    outcome = waiting.outcome(job)
+    assert outcome is not None
+    assert outcome.state is JobState.SUCCEEDED
+    assert waiting.ticks == [f"tick {n}" for n in range(12)]
+
+
 def test_an_api_that_is_away_for_a_while_loses_nothing(waiting: Waiting) -> None:
     def disturb(line: str) -> None:
         if line == "tick 3":
