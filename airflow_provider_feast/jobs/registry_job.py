@@ -39,7 +39,7 @@ class Question:
     def __init__(
         self, task: Any, views: Sequence[str], overrides: Mapping[str, Any], defer: Callable[..., None]
     ) -> None:
-        self._task, self._views = task, views
+        self._views = views
         self._overrides = {"deadline_seconds": DEADLINE_SECONDS, **overrides, "command_mode": "runner"}
         self.feast_conn_id, self.deferrable, self.log = task.feast_conn_id, task.deferrable, task.log
         self.execution_timeout, self.retries = task.execution_timeout, task.retries

@@ -23,9 +23,12 @@ from feast_stores import (
     online_values,
     write_rows,
 )
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from airflow_provider_feast.model.plan import IncrementalPlan
 from airflow_provider_feast.model.result import CommandResult
+from airflow_provider_feast.runner.intervals import TICK, missing
 
 DAY = timedelta(days=1)
 DAY_MICROSECONDS = 86_400 * 10**6
@@ -309,6 +312,33 @@ def test_a_repair_of_an_unknown_view_or_a_wrong_range_says_so(repo: Repo) -> Non
     assert result_of(repo).kind == "usage_error"
     assert repo.runner("repair", "--start", "2026-03-01T00:00:00", "--end", iso(1)) == 64
     assert "has no time zone" in result_of(repo).message
+
+
+def test_whatever_was_loaded_in_whichever_order_a_repair_ends_in_the_latest_rows(
+    tmp_path: Path, zygote: Zygote
+) -> None:
+    """Loads and the repaired range in quarters of a day; the parquet is read by pandas, the store by SQL."""
+    repo = make_repo(tmp_path, zygote)
+    fresh = {path: path.read_bytes() for path in repo.home.glob("*.db")}
+    spans = st.tuples(st.integers(0, 24), st.integers(1, 9))
+
+    @given(st.lists(spans, min_size=1, max_size=4), spans)
+    @settings(max_examples=5, phases=[Phase.generate])
+    def check(loads: list[tuple[int, int]], range_: tuple[int, int]) -> None:
+        for path, content in fresh.items():
+            path.write_bytes(content)
+        windows = [(first / 4, (first + length) / 4) for first, length in (*loads, range_)]
+        for first, last in windows[:-1]:
+            times = [moment.replace(tzinfo=None).isoformat() for moment in (at(first), at(last) - TICK)]
+            argv = ("--older-windows", "guard", "--", "materialize", *times, "-v", VIEW)
+            assert repo.runner("run", *argv) == 0, repo.log.read_text()
+        assert repair(repo, *windows[-1], "--view", VIEW) == 0, repo.log.read_text()
+        assert right(repo, *windows)
+        assert result_of(repo).gaps == {}
+        told = [(datetime.fromisoformat(a), datetime.fromisoformat(b)) for a, b in intervals(repo)[VIEW]]
+        assert missing(told, *map(at, windows[-1])) == []
+
+    check()
 
 
 # --- reading -------------------------------------------------------------------------------------
