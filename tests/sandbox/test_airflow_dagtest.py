@@ -95,7 +95,7 @@ def test_the_result_of_a_materialization_tells_its_job_window_and_rows(quickstar
     assert list(result) == [
         *("schema", "outcome", "kind", "job", "namespace", "feature_store", "command", "window"),
         *("started", "finished", "duration_seconds", "image", "feast_version", "commit"),
-        *("security_profile", "views", "views_omitted"),
+        *("security_profile", "views", "views_omitted", "chunks"),
     ]
     assert (result["schema"], result["outcome"], result["kind"]) == (1, "succeeded", "")
     assert result["job"] == xcoms["job_name"]
@@ -197,6 +197,8 @@ apply >> load
         ("driver_hourly_stats", "driver_daily_rating", "customer_profile"), 4
     )
     assert views["driver_hourly_stats"]["rows"] == 4 * 5
+    assert run["load"].xcoms["result"]["chunks"] == {"total": 2, "done": 2, "unknown": ""}
+    assert "2 of 2 chunks done" in run["load"].log
 
 
 def test_definitions_and_configuration_may_be_baked_into_the_image(
