@@ -199,6 +199,8 @@ apply >> load
         ("driver_hourly_stats", "driver_daily_rating", "customer_profile"), 4
     )
     assert views["driver_hourly_stats"]["rows"] == 4 * 5
+    assert run["load"].xcoms["result"]["chunks"] == {"total": 2, "done": 2, "unknown": ""}
+    assert "2 of 2 chunks done" in run["load"].log
 
 
 def test_definitions_and_configuration_may_be_baked_into_the_image(
