@@ -105,18 +105,11 @@ APPROVAL = """
 with the online values of feature views:
 
 {% set changes = ti.xcom_pull(task_ids="plan")["changes"] %}
-{% for name in changes["delete"] %}
-* delete **{{ name }}**
-{% endfor %}
-{% for name in changes["create"] %}
-* create {{ name }}
-{% endfor %}
-{% for name in changes["update"] %}
-* update {{ name }}
-{% endfor %}
-{% if changes["omitted"] %}
-* … and {{ changes["omitted"] }} more, see the log of the task `plan`
+{% for name in changes["delete"] %}* delete **{{ name }}**
+{% endfor %}{% for name in changes["create"] %}* create {{ name }}
+{% endfor %}{% if changes["omitted"] %}* … and {{ changes["omitted"] }} more, see the log of the task `plan`
 {% endif %}
+Definitions that changed are in the log of the task `plan`, where Feast lists some that did not.
 
 **Approve** deletes these objects and no others. **Reject** changes nothing.
 """
