@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -221,4 +222,4 @@ def again(cluster: Cluster, name: str, dates: dict[str, str]) -> None:
 
 
 def other_date(part: str, dates: dict[str, str]) -> str:
-    return next((part.replace(old, new) for old, new in dates.items() if part.startswith(old)), part)
+    return re.sub("|".join(dates), lambda found: dates[found[0]], part)
