@@ -18,7 +18,10 @@ from airflow_provider_feast.sandbox.demo_world import World
 pytestmark = pytest.mark.xdist_group("airflow-gaps")
 DAY = timedelta(days=1)
 VIEWS = ("customer_profile", "driver_daily_rating", "driver_hourly_stats")
-IMPORTS = "from airflow_provider_feast.sensors.materialized import FeatureViewMaterializedSensor\n"
+IMPORTS = """
+from airflow.providers.standard.sensors.python import PythonSensor
+from airflow_provider_feast.sensors.materialized import FeatureViewMaterializedSensor
+"""
 
 
 def iso(days: int) -> str:
@@ -126,12 +129,13 @@ def test_a_sensor_that_is_rescheduled_waits_for_a_load_of_the_same_run(
 {IMPORTS}
 apply = FeastApplyOperator(task_id="apply", feast_conn_id="feast_sensed")
 {sensor("wait", "feast_sensed", 3, 2, feature_views=["customer_profile"], poke_interval=0.1, timeout=300)}
-@task
-def pause():
-    pass
+def looked(ti):
+    return ti.xcom_pull(task_ids="wait", key="result") is not None
+first_look = PythonSensor(task_id="first_look", python_callable=looked, mode="reschedule", poke_interval=0.1)
 {load("load", 3, 2, "feast_sensed")}
 {sensor("now", "feast_sensed", 3, 2, deferrable=True, timeout=300)}
-apply >> [wait, pause() >> load >> now]
+apply >> [wait, first_look]
+first_look >> load >> now
 """)
     assert run.state == "success", {name: task.error for name, task in run.tasks.items()}
     assert (
