@@ -38,8 +38,3 @@ def format_indexes(indexes: Iterable[int]) -> str:
         str(low) if low == high else f"{low},{high}" if high == low + 1 else f"{low}-{high}"
         for low, high in runs
     )
-
-
-def remaining(count: int, done: Iterable[int]) -> tuple[int, ...]:
-    """What is left of the numbers below ``count``, ascending."""
-    return tuple(sorted(set(range(count)) - set(done)))

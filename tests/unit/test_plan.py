@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_feast.model.errors import FeastDagError
-from airflow_provider_feast.model.indexes import format_indexes, parse_indexes, remaining
+from airflow_provider_feast.model.indexes import format_indexes, parse_indexes
 from airflow_provider_feast.model.plan import (
     MOST_CHUNKS,
     MOST_WINDOWS,
@@ -140,10 +140,6 @@ def test_a_chunk_that_does_not_exist_is_a_wrong_call(chunks: str, index: str) ->
 @given(st.frozensets(st.integers(0, 60)))
 def test_indexes_are_read_as_they_were_written(indexes: frozenset[int]) -> None:
     assert parse_indexes(format_indexes(indexes)) == indexes
-    left = remaining(61, indexes)
-    assert list(left) == sorted(left)
-    assert set(left) | indexes == set(range(61))
-    assert not set(left) & indexes
 
 
 def test_completed_indexes_are_those_that_kubernetes_writes() -> None:
