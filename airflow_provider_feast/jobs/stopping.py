@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_feast.jobs.api import ClusterApi
 from airflow_provider_feast.jobs.pod_view import at
-from airflow_provider_feast.jobs.submit import GONE_SECONDS, ended
+from airflow_provider_feast.jobs.submit import GONE_SECONDS, ended, gone_in_time
 from airflow_provider_feast.model.errors import FeastClusterError
 from airflow_provider_feast.model.naming import A_CHUNKS, A_STOPPED
 
@@ -38,17 +38,11 @@ def stop_and_wait(
     :param why: for people who look at the Job.
     :raises FeastClusterError: when it still runs after :data:`~airflow_provider_feast.jobs.submit.GONE_SECONDS`.
     """
-    name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+    name = job["metadata"]["name"]
     cluster.patch_job(name, stop_patch(job, why))
-    waited, pause = 0.0, 0.1
-    while waited < GONE_SECONDS:
-        there = cluster.read_job(name)
-        if there is None or there["metadata"]["uid"] != uid or ended(there):
-            return
-        sleep(pause)
-        waited, pause = waited + pause, min(pause * 1.5, 2.0)
-    raise FeastClusterError(
-        f"Job {name} was stopped {GONE_SECONDS:.0f} s ago and still runs",
-        where=f"namespace {cluster.namespace!r}",
-        remedy=f"see what holds its pods: kubectl -n {cluster.namespace} describe job {name}",
-    )
+    if not gone_in_time(cluster, job, sleep, ended):
+        raise FeastClusterError(
+            f"Job {name} was stopped {GONE_SECONDS:.0f} s ago and still runs",
+            where=f"namespace {cluster.namespace!r}",
+            remedy=f"see what holds its pods: kubectl -n {cluster.namespace} describe job {name}",
+        )

@@ -261,20 +261,36 @@ def delete_and_wait(
 
     :raises FeastClusterError: when it is still there after :data:`GONE_SECONDS`.
     """
+    name = job["metadata"]["name"]
+    cluster.delete_job(name, job["metadata"]["uid"])
+    if not gone_in_time(cluster, job, sleep):
+        raise FeastClusterError(
+            f"Job {name} was deleted {GONE_SECONDS:.0f} s ago and is still there",
+            where=f"namespace {cluster.namespace!r}",
+            remedy=f"see what holds it (finalizers, stuck pods): kubectl -n {cluster.namespace} describe job {name}",
+        )
+
+
+def gone_in_time(
+    cluster: ClusterApi,
+    job: dict[str, Any],
+    sleep: Callable[[float], None],
+    enough: Callable[[dict[str, Any]], bool] = lambda there: False,
+) -> bool:
+    """Wait until a Job is gone, for :data:`GONE_SECONDS` at most.
+
+    :param enough: says of the Job as it is whether there is nothing more to wait for.
+    :returns: whether it came to that.
+    """
     name, uid = job["metadata"]["name"], job["metadata"]["uid"]
-    cluster.delete_job(name, uid)
     waited, pause = 0.0, 0.1
     while waited < GONE_SECONDS:
         there = cluster.read_job(name)
-        if there is None or there["metadata"]["uid"] != uid:
-            return
+        if there is None or there["metadata"]["uid"] != uid or enough(there):
+            return True
         sleep(pause)
         waited, pause = waited + pause, min(pause * 1.5, 2.0)
-    raise FeastClusterError(
-        f"Job {name} was deleted {GONE_SECONDS:.0f} s ago and is still there",
-        where=f"namespace {cluster.namespace!r}",
-        remedy=f"see what holds it (finalizers, stuck pods): kubectl -n {cluster.namespace} describe job {name}",
-    )
+    return False
 
 
 @cache
