@@ -151,8 +151,9 @@ with DAG(
             feature_views=params["feature_views"] or None,
             **{name: params[name] for name in names},
         )
-        span = operator.window(get_current_context(), None)
-        plan = operator.load_plan(span, "runner")
+        context = get_current_context()
+        span = operator.window(context, None)
+        plan = operator.load_plan(span, "runner", context)
         chunks = f"{plan.chunk_count} chunks" if plan else "one piece"
         print(f"{views} would be loaded for {span} in {chunks}, older windows: {params['older_windows']}.")
 
