@@ -159,10 +159,11 @@ class Instance:
     def until_off_the_executor(self) -> None:
         """Wait until the scheduler has been told that the worker is done.
 
-        It knows a task by its run's id and its try's number: it would take the message for the same task of another run
-        of that id, and fail that one.
+        It knows a task by its run's id and its try's number: it would take a late message for the same task of another
+        run of that id, or for the same try that goes on after a pause, and fail that one.
         """
-        told = f"event with state success for task instance TaskInstanceKey(dag_id='{self.dag_id}'"
+        key = f"dag_id='{self.dag_id}', task_id='{self.task_id}', run_id='{self.run_id}', try_number={self.tries}"
+        told = f"event with state success for task instance TaskInstanceKey({key}"
         output = self.airflow.home / "standalone.log"
         wait_for(lambda: told in output.read_text(), f"the executor's last word on {self.dag_id}")
 
