@@ -14,6 +14,10 @@ _TICK = timedelta(microseconds=1)
 _LONGEST = timedelta(days=36_500)
 
 
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""How far the clocks of Airflow and of whoever sets an end may be apart."""
+
+
 class Window(NamedTuple):
     """A half-open interval ``[start, end)`` of event time.
 
@@ -171,6 +175,21 @@ def resolve_window(
     if run.partition_date is not None:
         return Window(anchor, anchor + lookback)
     return Window(anchor - lookback, anchor)
+
+
+def check_past(end: datetime, now: datetime) -> None:
+    """See that all of a window is past: the registry takes what is loaded for complete.
+
+    :param end: of the window, excluded.
+    :param now: aware.
+    :raises FeastDagError: when it ends in the future, by more than clocks differ.
+    """
+    if end > now + CLOCKS_DIFFER:
+        raise FeastDagError(
+            f"the window ends at {end.isoformat()}, in the future: what comes until then would count as loaded",
+            remedy="make end= the time up to which data is complete, or set allow_future=True if its event times do lie "
+            "in the future",
+        )
 
 
 def _explicit(start: Any, end: Any, lookback: timedelta | None) -> Window:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_feast.model.command import FeastCommand, check_feature_views, check_version
 from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.literals import literal
 from airflow_provider_feast.model.plan import AnyPlan, IncrementalPlan, choose_plan
-from airflow_provider_feast.model.windows import Window, parse_duration, parse_instant, resolve_window
+from airflow_provider_feast.model.windows import (
+    Window,
+    check_past,
+    parse_duration,
+    parse_instant,
+    resolve_window,
+)
 from airflow_provider_feast.operators.command import FeastCommandOperator, refuse_command
 from airflow_provider_feast.operators.run_times import run_times
 
@@ -47,6 +53,7 @@ class _MaterializingOperator(FeastCommandOperator):
         feature_views: list[str] | None = None,
         version: str | None = None,
         allow_empty: bool = False,
+        allow_future: bool = False,
         older_windows: str = "guard",
         **kwargs: Any,
     ) -> None:
@@ -55,6 +62,7 @@ class _MaterializingOperator(FeastCommandOperator):
         self.feature_views = feature_views
         self.version = version
         self.allow_empty = allow_empty
+        self.allow_future = allow_future
         self.older_windows = older_windows
         super().__init__(**kwargs)
 
@@ -68,6 +76,10 @@ class _MaterializingOperator(FeastCommandOperator):
             views = check_feature_views(self.feature_views)
             if literal(self.version):
                 check_version(self.version, views)
+
+    def _check_past(self, end: datetime) -> None:
+        if not self.allow_future:
+            check_past(end, datetime.now(UTC))
 
     @property
     def allows_empty(self) -> bool:
@@ -104,6 +116,7 @@ class FeastMaterializeOperator(_MaterializingOperator):
     :param lookback: length of the window of a run that has none (timedelta, seconds, or text such as ``1d``).
     :param version: a version of the one feature view that is named.
     :param allow_empty: a run that touches no feature view at all is a success.
+    :param allow_future: the end may lie in the future; what comes until then counts as loaded.
     :param older_windows: ``guard`` leaves rows out that are older than what is online, so that windows may be loaded in
         any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast. For a window that
         ends before what is loaded already: ``refuse`` fails, ``skip`` leaves it out, and ``extend`` loads up to the
@@ -155,15 +168,17 @@ class FeastMaterializeOperator(_MaterializingOperator):
 
         :param context: the task's context.
         :param lookback: the connection's lookback, used when the operator has none.
-        :raises FeastDagError: when there is none, or it has no length.
+        :raises FeastDagError: when there is none, it has no length, or it ends in the future.
         """
         length = self.lookback or lookback
-        return resolve_window(
+        found = resolve_window(
             self.start,
             self.end,
             lookback=parse_duration(length, "lookback") if length else None,
             run=run_times(context),
         )
+        self._check_past(found.end)
+        return found
 
     def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
         """``materialize`` with this run's window."""
@@ -201,6 +216,7 @@ class FeastMaterializeIncrementalOperator(_MaterializingOperator):
     :param feature_views: names; ``None`` means all, and an empty list is refused.
     :param version: a version of the one feature view that is named.
     :param allow_empty: a run that touches no feature view at all is a success.
+    :param allow_future: the end may lie in the future; what comes until then counts as loaded.
     :param older_windows: ``guard`` leaves rows out that are older than what is online, so that windows may be loaded in
         any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast.
     :param gaps: Feast goes on from a view's newest end, so it never loads what was left out before that. ``report`` says
@@ -240,13 +256,15 @@ class FeastMaterializeIncrementalOperator(_MaterializingOperator):
     def last_end(self, context: Any) -> datetime:
         """Up to when this run loads, excluded.
 
-        :raises FeastDagError: when nothing says.
+        :raises FeastDagError: when nothing says, or it is in the future.
         """
         times = run_times(context)
         end = self.end or times.interval_end or times.partition_end or times.run_time
         if end in (None, ""):
             raise FeastDagError("this run has no time that could be the end", remedy="give end=")
-        return parse_instant(end, "end")
+        last = parse_instant(end, "end")
+        self._check_past(last)
+        return last
 
     def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
         """``materialize-incremental`` up to this run's end."""

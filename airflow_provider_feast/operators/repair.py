@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_feast.model.command import FeastCommand, check_feature_views
 from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.literals import literal
-from airflow_provider_feast.model.windows import Window, parse_duration, parse_instant, resolve_window
+from airflow_provider_feast.model.windows import (
+    Window,
+    check_past,
+    parse_duration,
+    parse_instant,
+    resolve_window,
+)
 from airflow_provider_feast.operators.command import FeastCommandOperator, refuse_command
 from airflow_provider_feast.operators.run_times import run_times
 
@@ -20,7 +26,6 @@ POLICIES = ("guard", "extend")
 """What a repair can do so that the newest values end up online."""
 
 DAY_SECONDS = 86_400.0
-CLOCKS_DIFFER = timedelta(minutes=1)
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 
 
@@ -40,6 +45,7 @@ class FeastRepairOperator(FeastCommandOperator):
     :param step: how much of the event time is loaded at once, by default a day.
     :param dry_run: only print what would be loaded, as a table in the log.
     :param allow_empty: a registry without a feature view that is online is a success.
+    :param allow_future: the range may end in the future; what comes until then counts as loaded.
     :raises FeastDagError: at parse for literal values that cannot work, when run for templated ones.
     """
 
@@ -65,6 +71,7 @@ class FeastRepairOperator(FeastCommandOperator):
         step: timedelta | float | str | None = None,
         dry_run: bool | str = False,
         allow_empty: bool = False,
+        allow_future: bool = False,
         **kwargs: Any,
     ) -> None:
         refuse_command(kwargs)
@@ -76,6 +83,7 @@ class FeastRepairOperator(FeastCommandOperator):
         self.step = step
         self.plan_only = dry_run  # operators have a method named dry_run
         self.allow_empty = allow_empty
+        self.allow_future = allow_future
         super().__init__(**kwargs)
 
     def _check_literals(self) -> None:
@@ -133,11 +141,8 @@ class FeastRepairOperator(FeastCommandOperator):
         if end in (None, ""):
             raise FeastDagError("this run has no time that could be the end", remedy="give end=")
         last = parse_instant(end, "end")
-        if last > datetime.now(UTC) + CLOCKS_DIFFER:
-            raise FeastDagError(
-                f"the range ends at {last.isoformat()}, in the future: what comes until then would count as loaded",
-                remedy="make end= the time up to which data is complete",
-            )
+        if not self.allow_future:
+            check_past(last, datetime.now(UTC))
         length = parse_duration(self.lookback, "lookback") if self.lookback else None
         return resolve_window(self.start, last, lookback=length)
 

@@ -272,6 +272,7 @@ NOT_TEMPLATED = {
         "retry_policy",
         "preflight",
         "allow_empty",
+        "allow_future",
         "skip_source_validation",
         "skip_feature_view_validation",
     ),
@@ -707,11 +708,27 @@ def test_the_range_of_a_repair_ends_where_the_run_does_unless_it_is_given(
     assert command.argv == ["repair", "--start", start, "--end", end, "--step", "86400"]
 
 
-def test_a_repair_of_what_is_to_come_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("operator", "more"),
+    [
+        (FeastMaterializeOperator, {"start": D1}),
+        (FeastMaterializeOperator, {"lookback": "1d"}),
+        (FeastMaterializeIncrementalOperator, {}),
+        (FeastRepairOperator, {}),
+    ],
+)
+def test_what_is_to_come_is_not_loaded_unless_that_is_allowed(operator: Any, more: dict[str, Any]) -> None:
     """What arrives later would count as loaded."""
-    soon = datetime.now(UTC) + timedelta(hours=1)
-    with pytest.raises(FeastDagError, match="in the future"):
-        make(FeastRepairOperator, end=soon).feast_command({})
+    now = datetime.now(UTC)
+    soon = now + timedelta(hours=1)
+    with pytest.raises(FeastDagError, match="in the future") as caught:
+        make(operator, end=soon, **more).feast_command({})
+    assert "allow_future=True" in str(caught.value)
+    make(operator, end=now, **more).feast_command({})
+    make(operator, end=soon, allow_future=True, **more).feast_command({})
+
+
+def test_a_repair_without_an_end_is_refused() -> None:
     with pytest.raises(FeastDagError, match="no time that could be the end"):
         make(FeastRepairOperator).feast_command({})
 
