@@ -78,7 +78,8 @@ class _MaterializingOperator(FeastCommandOperator):
                 check_version(self.version, views)
 
     def _check_past(self, end: datetime) -> None:
-        if not self.allow_future:
+        """Of an end that the author gives; a run's own interval or partition is the schedule's business."""
+        if self.end not in (None, "") and not self.allow_future:
             check_past(end, datetime.now(UTC))
 
     @property
@@ -168,7 +169,7 @@ class FeastMaterializeOperator(_MaterializingOperator):
 
         :param context: the task's context.
         :param lookback: the connection's lookback, used when the operator has none.
-        :raises FeastDagError: when there is none, it has no length, or it ends in the future.
+        :raises FeastDagError: when there is none, it has no length, or ``end`` is in the future.
         """
         length = self.lookback or lookback
         found = resolve_window(

@@ -122,11 +122,10 @@ def test_an_execution_timeout_leaves_what_is_done_to_the_next_try(world: PlanWor
     event = asyncio.run(first_event(deferred.trigger))
     operator = load("late", execution_timeout=timedelta(seconds=600))
     given = context(operator)
-    with log_lines() as lines, pytest.raises(DeadlineExceededError, match="execution_timeout of 2 s"):
+    with pytest.raises(DeadlineExceededError, match="execution_timeout of 2 s"):
         operator.resume(given, event=event)
-    assert any(line.startswith("Stopping Job") for line in lines)
     assert given["ti"].xcoms["result"]["chunks"]["total"] == 3
-    result, lines = again("late", execution_timeout=timedelta(seconds=600))
+    result, _ = again("late", execution_timeout=timedelta(seconds=600))
     jobs = world.jobs("late")
     assert [job["spec"]["completions"] for job in jobs] in ([3, 2], [3, 1])
     assert_each_chunk_succeeded_once(world, jobs)
