@@ -125,14 +125,15 @@ def _rights(subject: Subject) -> Iterator[Finding]:
 
 
 def _objects(subject: Subject) -> Iterator[Finding]:
-    settings = subject.hook.settings if _unresolved(subject) else subject.hook.resolved.settings
+    hook = subject.hook
+    settings = hook.resolved.settings if _resolves(hook) else hook.settings
     if not settings.service_account:
         yield warned(
             "service account",
-            f"the pods run as the account `default` of namespace {subject.hook.namespace!r}, which others may share",
+            f"the pods run as the account `default` of namespace {hook.namespace!r}, which others may share",
             "set service_account in the connection to one of their own; `airflow feast manifests` makes one",
         )
-    yield from Preflight(subject.hook).objects(needs_of(settings))
+    yield from Preflight(hook).objects(needs_of(settings))
 
 
 def _configuration(subject: Subject) -> Iterator[Finding]:
@@ -201,7 +202,7 @@ def _versions(image: str, state: FeatureStoreState) -> Finding:
 
 def _job(subject: Subject) -> Iterator[Finding]:
     """The very Job: against the namespace's Pod Security level, and by a dry run of the server."""
-    if _unresolved(subject):
+    if not _resolves(subject.hook):
         yield not_checked("dry run", "the Job cannot be built without its configuration")
         return
     try:
@@ -225,13 +226,13 @@ def _job(subject: Subject) -> Iterator[Finding]:
         yield passed("dry run", "the server takes the Job")
 
 
-def _unresolved(subject: Subject) -> FeastError | None:
-    """Why the configuration is not known; the checks of the configuration and the feature store say it."""
+def _resolves(hook: FeastHook) -> bool:
+    """Whether the configuration is known; the checks of the configuration and the feature store say why not."""
     try:
-        _ = subject.hook.resolved
-    except FeastError as error:
-        return error
-    return None
+        _ = hook.resolved
+    except FeastError:
+        return False
+    return True
 
 
 def _pod_security(subject: Subject, job: dict[str, Any]) -> Finding:

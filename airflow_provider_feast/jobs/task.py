@@ -28,8 +28,8 @@ from airflow_provider_feast.model.errors import (
     FeastError,
     FeastTransientError,
     RegistryLockedError,
-    raise_told,
 )
+from airflow_provider_feast.model.events import raise_told
 from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.outcome import Outcome
 from airflow_provider_feast.model.preflight import Report

@@ -334,18 +334,3 @@ def _tree(cls: type[FeastError]) -> list[type[FeastError]]:
 
 ERRORS: dict[str, type[FeastError]] = {cls.kind: cls for cls in _tree(FeastError)}
 """Every error class by its ``kind``."""
-
-
-def raise_told(event: object) -> None:
-    """Raise the error that a trigger's event tells of, if it tells of one.
-
-    :param event: what the triggerer sent.
-    :raises FeastError: the error, or that the event is not one of ours.
-    """
-    if not isinstance(event, dict) or "job" not in event:
-        raise FeastTransientError(
-            f"the triggerer sent an event that names no Job: {event!r}", remedy="run the task again"
-        )
-    if told := event.get("error"):
-        cls = ERRORS.get(told["kind"], FeastError)
-        raise cls(told["what"], where=told.get("where", ""), remedy=told.get("remedy", ""))

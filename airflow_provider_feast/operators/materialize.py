@@ -18,7 +18,7 @@ from airflow_provider_feast.model.windows import (
     resolve_window,
 )
 from airflow_provider_feast.operators.command import FeastCommandOperator, refuse_command
-from airflow_provider_feast.operators.run_times import run_times
+from airflow_provider_feast.operators.run_times import end_of, run_times
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -69,7 +69,7 @@ class _MaterializingOperator(FeastCommandOperator):
     def _check_literals(self) -> None:
         super()._check_literals()
         if literal(self.older_windows):
-            _check_policy(self.older_windows, self.policies)
+            check_policy(self.older_windows, self.policies)
         if self.end not in (None, "") and literal(self.end):
             parse_instant(self.end, "end")
         if literal(self.feature_views):
@@ -93,11 +93,15 @@ class _MaterializingOperator(FeastCommandOperator):
 
         :raises FeastDagError: when it is none of OLDER_WINDOWS.
         """
-        _check_policy(self.older_windows, self.policies)
+        check_policy(self.older_windows, self.policies)
         return self.older_windows
 
 
-def _check_policy(value: str, known: tuple[str, ...]) -> None:
+def check_policy(value: str, known: tuple[str, ...]) -> None:
+    """Check ``older_windows``.
+
+    :raises FeastDagError: when it is none of those that are known.
+    """
     if value not in known:
         raise FeastDagError(
             f"older_windows={value!r} is not one of {', '.join(known)}",
@@ -259,11 +263,7 @@ class FeastMaterializeIncrementalOperator(_MaterializingOperator):
 
         :raises FeastDagError: when nothing says, or it is in the future.
         """
-        times = run_times(context)
-        end = self.end or times.interval_end or times.partition_end or times.run_time
-        if end in (None, ""):
-            raise FeastDagError("this run has no time that could be the end", remedy="give end=")
-        last = parse_instant(end, "end")
+        last = end_of(self.end, context)
         self._check_past(last)
         return last
 

@@ -17,7 +17,8 @@ from airflow_provider_feast.model.windows import (
     resolve_window,
 )
 from airflow_provider_feast.operators.command import FeastCommandOperator, refuse_command
-from airflow_provider_feast.operators.run_times import run_times
+from airflow_provider_feast.operators.materialize import check_policy
+from airflow_provider_feast.operators.run_times import end_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -97,7 +98,7 @@ class FeastRepairOperator(FeastCommandOperator):
         if literal(self.feature_views):
             check_feature_views(self.feature_views)
         if literal(self.older_windows):
-            _check_policy(self.older_windows)
+            check_policy(self.older_windows, POLICIES)
         if literal(self.plan_only):
             _flag(self.plan_only)
         if literal(self.command_mode) and self.command_mode == "cli":
@@ -127,7 +128,7 @@ class FeastRepairOperator(FeastCommandOperator):
 
         :raises FeastDagError: when it is none of POLICIES.
         """
-        _check_policy(self.older_windows)
+        check_policy(self.older_windows, POLICIES)
         return self.older_windows
 
     def window(self, context: Any) -> Window:
@@ -136,11 +137,7 @@ class FeastRepairOperator(FeastCommandOperator):
         :raises FeastDagError: when there is none, it has no length, or it ends in the future.
         """
         self._check_range()
-        times = run_times(context)
-        end = self.end or times.interval_end or times.partition_end or times.run_time
-        if end in (None, ""):
-            raise FeastDagError("this run has no time that could be the end", remedy="give end=")
-        last = parse_instant(end, "end")
+        last = end_of(self.end, context)
         if not self.allow_future:
             check_past(last, datetime.now(UTC))
         length = parse_duration(self.lookback, "lookback") if self.lookback else None
@@ -157,14 +154,6 @@ class FeastRepairOperator(FeastCommandOperator):
             step=step,
             dry_run=_flag(self.plan_only),
         ), window
-
-
-def _check_policy(value: str) -> None:
-    if value not in POLICIES:
-        raise FeastDagError(
-            f"older_windows={value!r} is not one of {', '.join(POLICIES)}",
-            remedy="leave it out for 'guard': rows that are older than what is online are left out",
-        )
 
 
 def _flag(value: Any) -> bool:

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow_provider_feast.model.windows import RunTimes
+from airflow_provider_feast.model.errors import FeastDagError
+from airflow_provider_feast.model.windows import RunTimes, parse_instant
 
 
 def run_times(context: Any) -> RunTimes:
@@ -25,6 +26,20 @@ def run_times(context: Any) -> RunTimes:
         or getattr(dag_run, "run_after", None)
         or getattr(dag_run, "start_date", None),
     )
+
+
+def end_of(given: Any, context: Any) -> datetime:
+    """Up to when a run loads that has no start of its own, excluded.
+
+    :param given: the author's ``end``: aware datetime, ISO 8601 text, or nothing for the end of the run's data interval
+        or partition, else the run's time.
+    :raises FeastDagError: when nothing says, or it is no instant.
+    """
+    times = run_times(context)
+    end = given or times.interval_end or times.partition_end or times.run_time
+    if end in (None, ""):
+        raise FeastDagError("this run has no time that could be the end", remedy="give end=")
+    return parse_instant(end, "end")
 
 
 def _partition_end(dag: Any, date: datetime | None) -> datetime | None:

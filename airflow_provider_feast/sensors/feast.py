@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseSensorOperator, conf
 
-from airflow_provider_feast.model.errors import FeastDagError, FeastTransientError, raise_told
+from airflow_provider_feast.model.errors import FeastDagError, FeastTransientError
+from airflow_provider_feast.model.events import raise_told
 from airflow_provider_feast.model.literals import literal
 from airflow_provider_feast.model.sources import check_object_name
 from airflow_provider_feast.model.windows import parse_instant

@@ -18,6 +18,7 @@ from airflow_provider_feast.jobs.stream import EVERY, JOBS, ObjectStream, Stream
 from airflow_provider_feast.jobs.submit import ended
 from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
 from airflow_provider_feast.model.errors import FeastError
+from airflow_provider_feast.model.events import told_error
 from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.outcome import Outcome
 
@@ -40,8 +41,7 @@ def outcome_event(outcome: Outcome, job: str, uid: str, positions: Positions) ->
 
 def error_event(error: FeastError, job: str, uid: str = "") -> TriggerEvent:
     """The event that says why the wait was given up; it is no verdict on the Job, which may run on."""
-    told = {"kind": error.kind, "what": error.what, "where": error.where, "remedy": error.remedy}
-    return TriggerEvent({"version": EVENT_VERSION, "job": job, "uid": uid, "error": told})
+    return TriggerEvent({"version": EVENT_VERSION, "job": job, "uid": uid, "error": told_error(error)})
 
 
 class Clusters:
