@@ -34,7 +34,7 @@ class Question:
 
     online_policy, gap_policy = "overwrite", "ignore"
     deletions_allowed, allows_empty, preflight = False, True, False
-    log_interval = 0.0
+    log_interval: float | None = 0.0
 
     def __init__(
         self, task: Any, views: Sequence[str], overrides: Mapping[str, Any], defer: Callable[..., None]

@@ -21,6 +21,7 @@ from airflow_provider_feast.jobs.stopping import is_record, stop_and_wait
 from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended
 from airflow_provider_feast.jobs.task_job import TaskJob
 from airflow_provider_feast.jobs.watch import WatchOptions, execution_timeout_reached
+from airflow_provider_feast.jobs.work import Work
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import (
@@ -66,7 +67,7 @@ class TaskRun:
     :param context: the task's context.
     """
 
-    def __init__(self, operator: Any, context: Any) -> None:
+    def __init__(self, operator: Work, context: Any) -> None:
         self._operator, self._context, self._ti = operator, context, context["ti"]
         self._log = operator.log
         self._hook = FeastHook(operator.feast_conn_id, **operator.overrides())
@@ -220,7 +221,7 @@ class TaskRun:
 
     def _timed_out(self) -> Exception:
         """What a task raises that ran into its execution_timeout; its Job is ended by then."""
-        seconds = self._operator.execution_timeout.total_seconds()
+        seconds = (self._operator.execution_timeout or timedelta()).total_seconds()
         for job in self._own_jobs():
             if is_record(job):
                 stop_and_wait(self._hook.cluster, job, "the task's execution_timeout")

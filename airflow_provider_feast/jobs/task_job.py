@@ -13,6 +13,7 @@ from airflow_provider_feast.jobs.plan_jobs import PlanJobs
 from airflow_provider_feast.jobs.preflight import look_first
 from airflow_provider_feast.jobs.sources import say_warnings
 from airflow_provider_feast.jobs.submit import Wanted, runner_config_map_name
+from airflow_provider_feast.jobs.work import Work
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.lock import LockRequest, lock_of
@@ -28,7 +29,7 @@ class TaskJob:
     :param hook: the feature store, with the operator's overrides.
     """
 
-    def __init__(self, operator: Any, context: Any, hook: FeastHook) -> None:
+    def __init__(self, operator: Work, context: Any, hook: FeastHook) -> None:
         self._operator, self._context, self._hook = operator, context, hook
         self._ti, self._log = context["ti"], operator.log
         self._warned = False
