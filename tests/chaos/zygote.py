@@ -8,13 +8,13 @@ LocalExecutor has workers, these are supervisors, and each forks Airflow's task 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
+
+from forking import serve
 
 FROM_CHILDREN = "airflow.cli.commands"
 
@@ -84,27 +84,5 @@ def fork(request: dict[str, Any]) -> int:
         os._exit(1)
 
 
-def reap(*_: Any) -> None:
-    """Take note of ended children."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return
-
-
-def main() -> None:
-    """Serve until standard input closes."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    preload()
-    signal.signal(signal.SIGCHLD, reap)
-    answers.write(json.dumps({"ready": True}) + "\n")
-    answers.flush()
-    for line in sys.stdin:
-        answers.write(json.dumps({"pid": fork(json.loads(line))}) + "\n")
-        answers.flush()
-
-
 if __name__ == "__main__":
-    main()
+    serve(preload, fork)

@@ -53,12 +53,13 @@ class Zygote:
     def __init__(self, home: Path, variables: dict[str, str]) -> None:
         self.log, self._home, self._variables = home / "task.log", home, variables
         self._count = 0
+        path = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("task_zygote.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            env={**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONPATH": os.pathsep.join(path)},
         )
 
     def _read(self) -> Any:

@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from forking import serve
 from operator_helpers import context, first_event
 
 SOON = 1.0
@@ -81,27 +82,5 @@ def fork(request: dict[str, Any]) -> int:
         os._exit(0)
 
 
-def reap(*_: Any) -> None:
-    """Take note of ended children."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return
-
-
-def main() -> None:
-    """Serve until standard input closes."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    preload()
-    signal.signal(signal.SIGCHLD, reap)
-    answers.write(json.dumps({"ready": True}) + "\n")
-    answers.flush()
-    for line in sys.stdin:
-        answers.write(json.dumps({"pid": fork(json.loads(line))}) + "\n")
-        answers.flush()
-
-
 if __name__ == "__main__":
-    main()
+    serve(preload, fork)
