@@ -51,7 +51,10 @@ class Preflight:
         :param lock: the lock that the Job needs.
         :raises ApiUnavailableError: when the API server does not answer.
         """
-        found = [*self.settings(), *self.rights_at_a_glance(lock)]
+        settings = [*self.settings()]
+        found = [*settings, *self.rights_at_a_glance(lock)]
+        if report_of(settings).failed:  # then the configuration cannot be found either, for the same reason
+            return report_of(found)
         try:
             needs = needs_of(self._hook.resolved.settings)
         except FeastError as error:

@@ -116,3 +116,8 @@ def test_credentials_that_are_not_accepted_are_told_as_such(
     monkeypatch.setenv("AIRFLOW_CONN_CLUSTER", json.dumps({"conn_type": "kubernetes", "extra": extra}))
     with pytest.raises(ForbiddenError, match="does not accept Airflow's credentials"):
         hook.preflight.quick(None)
+
+
+def test_a_connection_that_is_not_complete_is_told_once(connect: Connect) -> None:
+    works, message = connect(image="", config_map="config").test_connection()
+    assert (works, message.count("no image is set")) == (False, 1)
