@@ -110,12 +110,13 @@ def result_of(repo: Repo) -> CommandResult:
 
 
 def objects(repo: Repo, *views: str) -> dict[str, dict[str, Any]]:
-    """What ``inspect`` prints."""
+    """What ``inspect`` prints of each object, without the time at which it printed it."""
     repo.log.unlink(missing_ok=True)
     assert repo.runner("inspect", *(part for view in views for part in ("--view", view))) == 0, (
         repo.log.read_text()
     )
-    return {event["name"]: event for event in repo.events() if event["feast_event"] == "registry_object"}
+    found = [event for event in repo.events() if event["feast_event"] == "registry_object"]
+    return {event["name"]: {key: event[key] for key in event.keys() - {"time"}} for event in found}
 
 
 def starts(repo: Repo) -> list[tuple[str, str]]:
