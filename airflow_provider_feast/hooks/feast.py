@@ -16,8 +16,9 @@ from airflow_provider_feast.jobs.api import ClusterApi
 from airflow_provider_feast.jobs.async_api import AsyncApi
 from airflow_provider_feast.jobs.client import async_configuration, in_thread
 from airflow_provider_feast.jobs.diagnose import diagnose
+from airflow_provider_feast.jobs.log_positions import Positions
 from airflow_provider_feast.jobs.logs import Say
-from airflow_provider_feast.jobs.pod_logs import PodLogs, Positions
+from airflow_provider_feast.jobs.pod_logs import PodLogs
 from airflow_provider_feast.jobs.preflight import Preflight
 from airflow_provider_feast.jobs.reviews import read_feature_store
 from airflow_provider_feast.jobs.sources import Resolved, config_map_text, require_image, resolve

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 EVENT_PREFIX = '{"feast_event":'
@@ -87,16 +89,18 @@ class LogLine(NamedTuple):
 class LogCursor:
     """What of a container's log has been seen, so that overlapping reads give every line once.
 
-    Reads overlap because ``sinceSeconds`` is coarse; Kubernetes' timestamps (RFC 3339, nanoseconds) tell the lines
-    apart, and lines of one instant are counted. A line without a timestamp is the kubelet's own ("unable to retrieve
-    container logs …"); it is given once and moves nothing.
+    Reads overlap because ``sinceSeconds`` is coarse. Where a read holds the last line that was seen, all after it is
+    new, whatever its time: stdout and stderr may be written down in another order than they were timed, and a node's
+    clock may be set back. Where it does not, because the log was cut, Kubernetes' timestamps (RFC 3339, nanoseconds)
+    tell the lines apart. A line without a timestamp is the kubelet's own ("unable to retrieve container logs …"); it is
+    given once and moves nothing.
 
     Airflow's reader sorts records by milliseconds, and knows two copies of a record by their being neighbours. So no two
     lines get the same millisecond, nor one of :data:`OWN_GRID`: a line of a burst is given the next free one, the same
     in every reading.
 
-    :param last: the last line's instant, from another cursor's :attr:`position`.
-    :param at_last: how many lines of that instant were seen.
+    :param last: the last line's instant, from another cursor's :attr:`position`; "" before the first one.
+    :param at_last: how many lines of that instant were seen; with ``last=""``, 1 if the heading was said.
     :param given: the time that the last line was given, ISO 8601, UTC; later ones get later times.
     """
 
@@ -112,6 +116,16 @@ class LogCursor:
         return [self._last, self._at_last, self._given]
 
     @property
+    def untouched(self) -> bool:
+        """Whether not even a heading was said."""
+        return not self._last and not self._at_last
+
+    @property
+    def last(self) -> datetime | None:
+        """When the container wrote the last line that was seen."""
+        return datetime.fromisoformat(self._last[:26]).replace(tzinfo=UTC) if self._last else None
+
+    @property
     def given(self) -> datetime | None:
         """The time that the last line was given."""
         return datetime.fromisoformat(self._given).replace(tzinfo=UTC) if self._given else None
@@ -121,37 +135,44 @@ class LogCursor:
 
         :param started: when the container started, ISO 8601, or "".
         """
+        self._at_last = 1
         key = _sortable(started)
         return self._time(key) if key else ""
 
-    def new(self, text: str, *, final: bool = False) -> Iterator[LogLine]:
+    def new(self, text: str, *, final: bool = False, goes_on: bool = False) -> Iterator[LogLine]:
         """The lines of a read that are new.
 
         :param text: a log read with ``timestamps=true``.
         :param final: whether the container has ended; else a last line without a line feed is left for later.
+        :param goes_on: whether the text begins where the last one ended.
         """
         lines = text.split("\n")
         if not final:
             lines = lines[:-1]
-        seen_at_last = 0
-        for line in lines:
-            stamp, _, content = line.partition(" ")
-            key = _sortable(stamp)
+        stamped = [(_sortable(line.partition(" ")[0]), line) for line in lines]
+        keys = [key for key, _ in stamped]
+        anchor = -1 if goes_on else self._find(keys)
+        skip_to = self._last if anchor is None else ""
+        seen = Counter(key for key in keys[: (anchor or 0) + 1])
+        for key, line in stamped[(0 if anchor is None else anchor + 1) :]:
             if key is None:
                 if line and line not in self._unstamped:
                     self._unstamped.add(line)
                     yield LogLine("", line)
                 continue
-            if key < self._last:
+            seen[key] += 1
+            if skip_to and key <= skip_to:
                 continue
-            if key == self._last:
-                seen_at_last += 1
-                if seen_at_last <= self._at_last:
-                    continue
-                self._at_last += 1
-            else:
-                self._last, self._at_last, seen_at_last = key, 1, 1
-            yield LogLine(self._time(key), content)
+            again = goes_on and key == self._last
+            self._last, self._at_last = key, self._at_last + 1 if again else seen[key]
+            yield LogLine(self._time(key), line.partition(" ")[2])
+
+    def _find(self, keys: Sequence[str | None]) -> int | None:
+        """Where the last line that was seen stands: -1 before the first line, ``None`` if it is not there."""
+        if not self._last:
+            return -1
+        same = (index for index, key in enumerate(keys) if key == self._last)
+        return next(islice(same, self._at_last - 1, None), None)
 
     def _time(self, key: str) -> str:
         """The time to give to a line of an instant: another millisecond than every line's before."""

@@ -3,100 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import aiohttp
 from kubernetes_asyncio.client.exceptions import ApiException
 
 from airflow_provider_feast.jobs.api import explain, status_message
 from airflow_provider_feast.jobs.async_api import NO_ANSWER, AsyncApi, read_body
+from airflow_provider_feast.jobs.log_positions import RECORD_BYTES, Positions, Trail, unread
 from airflow_provider_feast.jobs.logs import LogCursor, Say, readable
 
 OVERLAP_SECONDS = 5
 """How far reads of one log overlap: ``sinceSeconds`` is coarse and clocks differ a little."""
 
-UNSURE_SECONDS = 60.0
-"""How old a line must be until it is surely in the task's log. A triggerer that stalls drops what a trigger said
-last before its end; one that stalls for this long is replaced."""
-
-UNSURE_BYTES = 256 * 1024
-"""How much must have been said after a line until it is surely there. A triggerer's log goes through a socket, and what
-it does not hold was read; Linux' hold 208 KiB. So what is said again stays within what Airflow's log reader sorts."""
-
-RECORD_BYTES = 200
-"""What a line takes at least beside its text."""
-
-QUIET = timedelta(seconds=2)
-"""What a worker says last before it defers, and Airflow after it, has a time before this is over."""
+SKEW_SECONDS = 300
+"""How far the first read of a log goes back before the last line that somebody else read: two clocks are compared."""
 
 LAST_READS = 6
 """How often the end of a log is asked for before it is given up."""
 
+LAST_WORDS_SECONDS = 10.0
+"""How long the log of a container that is told to end is followed when its Job has ended."""
 
-Positions = dict[str, list[Any]]
-"""How far each log (``pod/container``) was read: the arguments of a :class:`LogCursor`; "" is for logs not yet read."""
-
-UNREAD = ""
-
-
-def after_deferral(positions: Positions, now: datetime) -> Positions:
-    """Where a trigger goes on: its lines are dated after all that the worker and Airflow say of the deferral.
-
-    :param positions: where the worker stopped.
-    """
-    quiet = (now.astimezone(UTC) + QUIET).replace(tzinfo=None).isoformat(timespec="microseconds")
-    every: Positions = {UNREAD: ["", 0, ""], **positions}
-    return {name: [last, count, max(given, quiet)] for name, (last, count, given) in every.items()}
-
-
-def unread(positions: Positions) -> list[Any]:
-    """Where a log starts of which nothing was read: its lines are dated after those of the pods before it."""
-    return ["", 0, max((given for position in positions.values() for given in position[2:]), default="")]
-
-
-class _Mark(NamedTuple):
-    """Where reading stood when so much had been said, at a time in seconds after some origin."""
-
-    now: float
-    said: int
-    positions: Positions
-
-
-class Trail:
-    """Where reading stood: when the lines before were just sure, and since then.
-
-    :param positions: where it stood at first.
-    """
-
-    def __init__(self, positions: Positions) -> None:
-        self._marks = deque([_Mark(0.0, 0, _copy(positions))])
-
-    def mark(self, now: float, said: int, positions: Positions) -> None:
-        """Note where reading stands.
-
-        :param now: seconds after some origin.
-        :param said: bytes that were said so far.
-        """
-        last = self._marks[-1]
-        if now - last.now >= UNSURE_SECONDS / 10 or said - last.said >= UNSURE_BYTES // 10:
-            self._marks.append(_Mark(now, said, _copy(positions)))
-        while len(self._marks) > 1 and _is_sure(self._marks[1], now, said):
-            self._marks.popleft()
-
-    @property
-    def sure(self) -> Positions:
-        """Up to where all lines are surely in the task's log."""
-        return self._marks[0].positions
-
-
-def _is_sure(mark: _Mark, now: float, said: int) -> bool:
-    return mark.now <= now - UNSURE_SECONDS or mark.said <= said - UNSURE_BYTES
-
-
-def _copy(positions: Positions) -> Positions:
-    return {name: list(position) for name, position in positions.items()}
+PATIENCE = 3
+"""How often a log that cannot be read is waited for before those of later pods are read."""
 
 
 class _Readable(NamedTuple):
@@ -108,6 +41,10 @@ class _Readable(NamedTuple):
     name: str
     ended: bool
     started: str
+
+
+_Key = tuple[str, str]
+"""A pod and one of its containers."""
 
 
 class PodLogs:
@@ -131,31 +68,48 @@ class PodLogs:
     ) -> None:
         self._positions = {} if positions is None else positions
         self.trail = Trail(self._positions)
+        self.latest: datetime | None = None
         self._api, self._namespace, self._say = api, namespace, say
         self._said = 0
-        self._cursors: dict[tuple[str, str], LogCursor] = {}
-        self._read_at: dict[tuple[str, str], float] = {}
-        self._read_to_end: set[tuple[str, str]] = set()
+        self._cursors: dict[_Key, LogCursor] = {}
+        self._read_at: dict[_Key, float] = {}
+        self._read_to_end: set[_Key] = set()
+        self._unread: Counter[_Key] = Counter()
+        self._following: dict[_Key, asyncio.Task[None]] = {}
 
-    async def read(self, pods: Iterable[dict[str, Any]], *, final: bool = False) -> bool:
+    async def read(self, pods: Iterable[dict[str, Any]], *, ended: bool = False, final: bool = False) -> bool:
         """Pass on what is new in each container's log, pod by pod in the order of their creation.
 
         :param pods: the pods, as the API gives them.
+        :param ended: whether only logs that have ended are read, where that was not done.
         :param final: whether nothing more will come.
         :returns: whether every log that has ended, or was to end now, was read to its end.
         :raises ForbiddenError: when reading logs is not allowed.
         """
         complete = True
-        for pod in sorted(pods, key=lambda item: item["metadata"].get("creationTimestamp") or ""):
-            for container in _readable_containers(pod):
-                wanted = container.ended or final
-                done = await self._read_one(pod["metadata"]["name"], container, wanted)
-                complete = complete and (done or not wanted)
+        for key, container in _in_order(pods):
+            if ended and not container.ended:
+                continue
+            wanted = container.ended or final
+            if await self._read_one(key, container, wanted):
+                self._unread.pop(key, None)
+                continue
+            complete = complete and not wanted
+            self._unread[key] += 1
+            if self._unread[key] < PATIENCE:  # the lines of later pods are dated after its own
+                break
         return complete
+
+    def has_ended(self, pods: Iterable[dict[str, Any]]) -> bool:
+        """Whether the log of a container that has ended was not read to its end: its pod may go at any time."""
+        return any(container.ended and key not in self._read_to_end for key, container in _in_order(pods))
 
     async def read_to_end(self, pods: Iterable[dict[str, Any]]) -> None:
         """Read every log to its end; asks again where the API server does not answer at once."""
         listed, pause = list(pods), 0.2
+        if self._following:
+            await asyncio.wait(self._following.values(), timeout=LAST_WORDS_SECONDS)
+        await self.stop_following()
         for _ in range(LAST_READS):
             if await self.read(listed, final=True):
                 return
@@ -163,13 +117,48 @@ class PodLogs:
             pause *= 2
         self._say("The end of a pod's log could not be read: the Kubernetes API did not answer.")
 
-    async def _read_one(self, pod: str, container: _Readable, ended: bool) -> bool:
-        key = (pod, container.name)
-        if key in self._read_to_end:
-            return True
-        now = asyncio.get_running_loop().time()
+    def follow(self, pods: Iterable[dict[str, Any]]) -> None:
+        """Read along with the containers that run, until they end: a log goes with its pod."""
+        for key, container in _in_order(pods):
+            if not container.ended and key not in self._following and key not in self._read_to_end:
+                self._following[key] = asyncio.create_task(self._follow(key, container))
+
+    async def stop_following(self) -> None:
+        """End what :meth:`follow` began."""
+        tasks = list(self._following.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self, key: _Key, container: _Readable) -> None:
+        """Read a log as it is written; where that fails, an ordinary read tells more."""
         try:
-            text = await self._fetch(key, now)
+            answer = await self._send(
+                key, follow=True, _request_timeout=aiohttp.ClientTimeout(sock_connect=10)
+            )
+            try:
+                if answer.status != 200:
+                    await read_body(answer)
+                rest, goes_on = b"", False
+                async for chunk in answer.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    text = b"".join(line + b"\n" for line in lines).decode(errors="replace")
+                    self._pass_on(key, container, text, ended=False, goes_on=goes_on)
+                    goes_on = True
+                self._pass_on(key, container, rest.decode(errors="replace"), ended=True, goes_on=goes_on)
+            finally:
+                answer.close()
+        except (ApiException, *NO_ANSWER):
+            return
+        finally:
+            self._following.pop(key, None)
+
+    async def _read_one(self, key: _Key, container: _Readable, ended: bool) -> bool:
+        """Read one log; whether it was, or need not be, read to its end as wanted."""
+        if key in self._read_to_end or key in self._following:
+            return True
+        try:
+            text = (await read_body(await self._send(key))).decode(errors="replace")
         except ApiException as error:
             if error.status == 403:
                 raise explain(403, status_message(error.body), "get", "pods/log", self._namespace) from error
@@ -180,41 +169,70 @@ class PodLogs:
             return False
         except NO_ANSWER:
             return False
-        self._read_at[key] = now
-        self._pass_on(key, container, text, ended)
+        self._pass_on(key, container, text, ended=ended)
         if ended:
             self._read_to_end.add(key)
         return True
 
-    def _pass_on(self, key: tuple[str, str], container: _Readable, text: str, ended: bool) -> None:
+    def _pass_on(
+        self, key: _Key, container: _Readable, text: str, *, ended: bool, goes_on: bool = False
+    ) -> None:
         """Say what is new in a log."""
         name, now = "/".join(key), asyncio.get_running_loop().time()
         self.trail.mark(now, self._said, self._positions)
-        if key not in self._cursors:
-            self._cursors[key] = LogCursor(*self._positions.get(name) or unread(self._positions))
-        cursor = self._cursors[key]
-        if name not in self._positions:
+        cursor = self._cursor(key)
+        if cursor.untouched:
             heading = f"--- log of pod {key[0]}, container {key[1]} ---"
             self._say(heading, cursor.heading(container.started))
-        for line in readable(cursor.new(text, final=ended)):
+        for line in readable(cursor.new(text, final=ended, goes_on=goes_on)):
             self._say(line.text, line.at)
             self._said += len(line.text.encode()) + RECORD_BYTES
             self._positions[name] = cursor.position
             self.trail.mark(now, self._said, self._positions)
+            self.latest = max(filter(None, (self.latest, cursor.given)), default=None)
         self._positions[name] = cursor.position
 
-    @property
-    def latest(self) -> datetime | None:
-        """The latest time that was given to a line."""
-        return max((cursor.given for cursor in self._cursors.values() if cursor.given), default=None)
+    def _cursor(self, key: _Key) -> LogCursor:
+        """Where a log was read to."""
+        if key not in self._cursors:
+            name = "/".join(key)
+            start = self._positions.get(name) or unread(self._positions)
+            self.trail.begin(name, start)
+            self._cursors[key] = LogCursor(*start)
+        return self._cursors[key]
 
-    async def _fetch(self, key: tuple[str, str], now: float) -> str:
-        since: dict[str, Any] = {}
+    async def _send(self, key: _Key, **options: Any) -> Any:
+        """Ask for a log, from a little before where it was read to."""
+        now, last = asyncio.get_running_loop().time(), self._cursor(key).last
         if key in self._read_at:
-            since = {"since_seconds": int(now - self._read_at[key]) + OVERLAP_SECONDS}
+            options["since_seconds"] = int(now - self._read_at[key]) + OVERLAP_SECONDS
+        elif last is not None:
+            ago = (datetime.now(UTC) - last).total_seconds()
+            options["since_seconds"] = max(0, int(ago)) + SKEW_SECONDS
         call = ("core", "read_namespaced_pod_log", key[0], self._namespace)
-        answer = await self._api.send(*call, container=key[1], timestamps=True, **since)
-        return (await read_body(answer)).decode(errors="replace")
+        answer = await self._api.send(*call, container=key[1], timestamps=True, **options)
+        if answer.status == 200:
+            self._read_at[key] = now
+        return answer
+
+
+def _in_order(pods: Iterable[dict[str, Any]]) -> Iterator[tuple[_Key, _Readable]]:
+    """The logs that a person wants, of earlier pods first: in the same order for every reader.
+
+    A replacement may be created in the second in which the pod before it was; that one has ended by then.
+    """
+
+    def age(pod: dict[str, Any]) -> tuple[str, str, str]:
+        statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+        ends = [
+            ((status.get("state") or {}).get("terminated") or {}).get("finishedAt") for status in statuses
+        ]
+        ended = max(map(str, ends)) if ends and all(ends) else "never"
+        return pod["metadata"].get("creationTimestamp") or "", ended, pod["metadata"]["name"]
+
+    for pod in sorted(pods, key=age):
+        for container in _readable_containers(pod):
+            yield (pod["metadata"]["name"], container.name), container
 
 
 def _readable_containers(pod: dict[str, Any]) -> Iterator[_Readable]:

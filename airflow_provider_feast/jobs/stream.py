@@ -79,7 +79,7 @@ class Gap(Exception):  # noqa: N818 (not an error: a signal to list again)
 
 
 class ObjectStream:
-    """What a selector matches, kept up to date.
+    """What a selector matches, kept up to date; ``away`` while the API server does not answer.
 
     :param api: the cluster.
     :param kind: what is followed.
@@ -89,6 +89,7 @@ class ObjectStream:
 
     def __init__(self, api: AsyncApi, kind: Kind, namespace: str, **selectors: str) -> None:
         self.listed = False
+        self.away = False
         self.error: Exception | None = None
         self._api, self._kind, self._namespace, self._selectors = api, kind, namespace, selectors
         self._objects: dict[str, dict[str, dict[str, Any]]] = {}
@@ -147,11 +148,12 @@ class ObjectStream:
             try:
                 version = await self._list() if version is None else version
                 patience.answered()
+                self.away = False
                 version = await self._watch(version)
             except Gap:
                 version = None
             except (ApiException, *NO_ANSWER) as error:
-                version = None
+                version, self.away = None, True
                 await patience.bear(error, "watch", self._kind.resource, self._namespace)
 
     async def _send(self, **options: Any) -> Any:

@@ -14,9 +14,9 @@ from airflow_provider_feast.jobs.conclusion import Conclusion
 from airflow_provider_feast.jobs.configured import configured_project
 from airflow_provider_feast.jobs.inspection import Subject, inspect
 from airflow_provider_feast.jobs.killing import Killing, task_state
+from airflow_provider_feast.jobs.log_positions import Positions, after_deferral
 from airflow_provider_feast.jobs.logs import say_to
 from airflow_provider_feast.jobs.plan_jobs import PlanJobs
-from airflow_provider_feast.jobs.pod_logs import Positions, after_deferral
 from airflow_provider_feast.jobs.stopping import is_record, stop_and_wait
 from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended
 from airflow_provider_feast.jobs.task_job import TaskJob

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from kubernetes_asyncio.client.exceptions import ApiException
-
-from airflow_provider_feast.jobs.api import explain, pods_selector, status_message
-from airflow_provider_feast.jobs.async_api import NO_ANSWER, read_body
+from airflow_provider_feast.jobs.api import pods_selector
 from airflow_provider_feast.jobs.diagnose import diagnose
+from airflow_provider_feast.jobs.events import events_about_objects
 from airflow_provider_feast.jobs.lock import RegistryLock
-from airflow_provider_feast.jobs.logs import LATEST, Say
+from airflow_provider_feast.jobs.log_positions import Positions
+from airflow_provider_feast.jobs.logs import LATEST, MILLISECOND, Say
 from airflow_provider_feast.jobs.plan_notes import PlanNotes
 from airflow_provider_feast.jobs.plan_progress import plan_progress
-from airflow_provider_feast.jobs.pod_logs import PodLogs, Positions
+from airflow_provider_feast.jobs.pod_logs import PodLogs
 from airflow_provider_feast.jobs.pod_view import PodView, pods_of
+from airflow_provider_feast.jobs.startup_clock import StartupClock
 from airflow_provider_feast.jobs.stopping import is_record, stop_patch
 from airflow_provider_feast.jobs.stream import JOBS, PODS, ObjectStream, Streams
 from airflow_provider_feast.jobs.submit import ended
@@ -102,6 +101,7 @@ class JobWatch:
         self._pods: ObjectStream
         self._job: dict[str, Any] = {"metadata": {"name": target.name, "uid": target.uid}}
         self._events: list[dict[str, Any]] = []
+        self._listed: list[dict[str, Any]] = []
         self._logs = PodLogs(self._api, target.namespace, say, positions)
         self._said: set[str] = set()
         self._notes = PlanNotes(self._api, say)
@@ -132,34 +132,43 @@ class JobWatch:
         return self._logs.trail.sure
 
     async def until_lines_are_past(self) -> None:
-        """Wait until no line is dated to come: the last ones of a burst are, by a little."""
+        """Wait until no line is dated to this millisecond or to come: the last ones of a burst are, by a little."""
         latest = self._logs.latest
         if latest is not None:
-            left = min(latest - datetime.now(UTC), LATEST).total_seconds()
+            left = min(latest + 2 * MILLISECOND - datetime.now(UTC), LATEST).total_seconds()
             await asyncio.sleep(max(0.0, left))
 
     async def _stop(self) -> Outcome:
-        """End the Job at Airflow's own limit; one with a record of chunks is kept."""
+        """End the Job at Airflow's own limit; one with a record of chunks is kept, and one that has ended, too."""
         namespace, name, uid = self._target
-        outcome = Outcome(JobState.FAILED, execution_timeout_reached(self._options.limit_seconds))
         job = await self._api.read_job(namespace, name)
-        if job is None or job["metadata"]["uid"] != uid or not is_record(job):
+        pods = await self._api.list_pods(namespace, uid)
+        ours = job is not None and job["metadata"]["uid"] == uid
+        if job is not None and ours and ended(job):
+            return diagnose(job, pods, self._events)
+        outcome = Outcome(JobState.FAILED, execution_timeout_reached(self._options.limit_seconds))
+        self._logs.follow(pods)
+        if job is not None and ours and is_record(job):
+            outcome = outcome._replace(progress=plan_progress(job, pods_of(job, pods)))
+            patch = stop_patch(job, "the task's execution_timeout")
+            await self._api.patch_job(namespace, name, patch, expected=(404, 409))
+        else:
             await self._api.delete_job(*self._target)
-            return outcome
-        pods = pods_of(job, await self._api.list_pods(namespace, uid))
-        patch = stop_patch(job, "the task's execution_timeout")
-        await self._api.patch_job(namespace, name, patch, expected=(404, 409))
-        return outcome._replace(progress=plan_progress(job, pods))
+        await self._logs.read_to_end(pods)
+        return outcome
 
     async def _wait(self) -> Outcome:
-        async with self._subscribed():
-            await self._start()
-            verdict = await self._follow()
-            await self._logs.read_to_end(self._known_pods())
-            await self._notes.take(self._job, self._known_pods())
-            if self._lock is not None and ended(self._job):
-                await self._lock.release()
-            return verdict
+        try:
+            async with self._subscribed():
+                await self._start()
+                verdict = await self._follow()
+                await self._logs.read_to_end(self._known_pods())
+                await self._notes.take(self._job, self._known_pods())
+                if self._lock is not None and ended(self._job):
+                    await self._lock.release()
+                return verdict
+        finally:
+            await self._logs.stop_following()
 
     @asynccontextmanager
     async def _subscribed(self) -> AsyncIterator[None]:
@@ -209,15 +218,14 @@ class JobWatch:
 
     async def _follow(self) -> Outcome:
         loop = asyncio.get_running_loop()
-        starting_since, next_events, next_logs = loop.time(), loop.time(), loop.time()
+        clock, next_events, next_logs = StartupClock(loop.time(), self._job), loop.time(), loop.time()
         while True:
             self._wake.clear()
             verdict = await self._verdict()
             await self._notes.take(self._job, self._known_pods())
-            if verdict.state is not JobState.STARTING:
-                starting_since = loop.time()
-            final = verdict if verdict.final else self._stuck(verdict, loop.time() - starting_since)
-            if final is not None:
+            clock.tick(loop.time(), verdict.state, away=self._jobs.away or self._pods.away)
+            final = verdict if verdict.final else self._stuck(verdict, clock.seconds)
+            if final is not None and (verdict.final or await self._is_still_starting()):
                 return final
             unready = _has_no_ready_pod(verdict)
             if unready and loop.time() >= next_events:
@@ -227,6 +235,7 @@ class JobWatch:
             if self._options.log_seconds and loop.time() >= next_logs:
                 await self._logs.read(self._known_pods())
                 next_logs = loop.time() + self._options.log_seconds
+            await self._read_what_may_go()
             due = [next_logs] if self._options.log_seconds else []
             due += [next_events] if unready else []
             due += [] if self._jobs.present(self._target.uid) else [loop.time() + CATCH_UP_SECONDS]
@@ -244,22 +253,42 @@ class JobWatch:
             await asyncio.wait_for(self._wake.wait(), seconds)
         self._wake.clear()
 
+    async def _read_what_may_go(self) -> None:
+        """Read what goes with its pod: the log of a container that has ended, and of one that is told to end."""
+        pods = self._known_pods()
+        self._logs.follow(pod for pod in pods if PodView(pod).deleting)
+        if self._logs.has_ended(pods):
+            await self._logs.read(pods, ended=True)
+
     async def _verdict(self) -> Outcome:
+        self._listed = []
         gone = await self._look()
         verdict = diagnose(self._job, self._known_pods(), self._events, deleted=gone)
         if not verdict.final or self._settled():
             return verdict
-        fresh = await self._api.list_pods(self._target.namespace, self._target.uid)  # pods' watch lags behind
-        return diagnose(self._job, _latest(self._known_pods(), fresh), self._events, deleted=gone)
+        self._listed = await self._api.list_pods(
+            self._target.namespace, self._target.uid
+        )  # the watch lags behind
+        return diagnose(self._job, self._known_pods(), self._events, deleted=gone)
 
     def _settled(self) -> bool:
-        """Whether all that can be known of the pods is known: each has ended."""
-        pods = self._known_pods()
-        return bool(pods) and all(PodView(pod).over for pod in pods)
+        """Whether all that can be known of the pods is known: each has ended, and none is missing."""
+        pods, status = self._known_pods(), self._job.get("status") or {}
+        counted = (status.get("succeeded") or 0) + (status.get("failed") or 0)
+        return bool(pods) and len(pods) >= counted and all(PodView(pod).over for pod in pods)
 
     def _known_pods(self) -> list[dict[str, Any]]:
         uid = self._target.uid
-        return _latest(self._pods.gone(uid), self._pods.present(uid))
+        return _latest(self._pods.gone(uid), self._pods.present(uid), self._listed)
+
+    async def _is_still_starting(self) -> bool:
+        """Whether nothing of the Job runs, by the API's own word: a watch may be behind, or cut."""
+        namespace, name, uid = self._target
+        job = await self._api.read_job(namespace, name)
+        if job is None or job["metadata"]["uid"] != uid:
+            return False
+        pods = await self._api.list_pods(namespace, uid)
+        return diagnose(job, pods, self._events).state is JobState.STARTING
 
     def _stuck(self, verdict: Outcome, seconds: float) -> Outcome | None:
         """The verdict on a Job that will not start as it is; its trouble is told once as it comes up."""
@@ -288,28 +317,15 @@ class JobWatch:
 
     async def _read_events(self) -> None:
         """List the Events about the Job and its pods; where the server does not answer, the next time will do."""
-        pods = self._pods.present(self._target.uid)
-        about = [("Job", self._target.name), *(("Pod", pod["metadata"]["name"]) for pod in pods)]
-        found: list[dict[str, Any]] = []
-        namespace = self._target.namespace
-        for kind, name in about:
-            selector = f"involvedObject.kind={kind},involvedObject.name={name}"
-            call = ("core", "list_namespaced_event", namespace)
-            try:
-                answer = await self._api.send(*call, field_selector=selector)
-                found += json.loads(await read_body(answer)).get("items") or []
-            except ApiException as error:
-                if error.status == 403:
-                    raise explain(403, status_message(error.body), "list", "events", namespace) from error
-                return
-            except NO_ANSWER:
-                return
-        self._events = found
+        pods = [("Pod", pod["metadata"]["name"]) for pod in self._pods.present(self._target.uid)]
+        about = [("Job", self._target.name), *pods]
+        found = await events_about_objects(self._api, self._target.namespace, about)
+        self._events = self._events if found is None else found
 
 
-def _latest(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _latest(*seen: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each object once, as last seen."""
-    return list({item["metadata"]["uid"]: item for item in [*before, *after]}.values())
+    return list({item["metadata"]["uid"]: item for items in seen for item in items}.values())
 
 
 def _has_no_ready_pod(verdict: Outcome) -> bool:

@@ -12,8 +12,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_feast.jobs.async_api import AsyncApi
 from airflow_provider_feast.jobs.client import async_configuration
 from airflow_provider_feast.jobs.killing import ends_job, task_state
+from airflow_provider_feast.jobs.log_positions import Positions
 from airflow_provider_feast.jobs.logs import say_to
-from airflow_provider_feast.jobs.pod_logs import Positions
 from airflow_provider_feast.jobs.stream import EVERY, JOBS, ObjectStream, Streams
 from airflow_provider_feast.jobs.submit import ended
 from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions

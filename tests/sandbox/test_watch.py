@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -266,3 +267,80 @@ def test_airflows_own_limit_deletes_the_job_and_says_so(waiting: Waiting) -> Non
     assert "execution_timeout of 1 s" in outcome.problem.cause
     left = client.BatchV1Api(waiting.api).list_namespaced_job(waiting.namespace).items
     assert all(job.metadata.deletion_timestamp for job in left)
+
+
+SAYS_BYE = (
+    "import signal, sys, time\n"
+    "def bye(*about):\n  print('tick bye', flush=True)\n  sys.exit(143)\n"
+    "signal.signal(signal.SIGTERM, bye)\n"
+    "print('tick 0', flush=True)\n"
+    "time.sleep(600)\n"
+)
+
+
+@pytest.mark.parametrize("seconds", [0, 30.0], ids=["no live log", "a read every 30 s"])
+def test_the_last_words_of_a_pod_that_goes_at_the_deadline_are_there(
+    waiting: Waiting, seconds: float
+) -> None:
+    """The Job controller deletes the pod, and its log goes with it."""
+    outcome = waiting.outcome(
+        waiting.job(SAYS_BYE, activeDeadlineSeconds=3), QUICK._replace(log_seconds=seconds)
+    )
+    assert outcome is not None
+    assert outcome.problem is not None
+    assert outcome.problem.kind == "deadline_exceeded"
+    assert waiting.ticks == ["tick 0", "tick bye"]
+
+
+def test_the_last_words_at_airflows_own_limit_are_there(waiting: Waiting) -> None:
+    started = time.time()
+    options = QUICK._replace(log_seconds=0, deadline_at=started + 4.0, limit_seconds=4.0)
+    outcome = waiting.outcome(waiting.job(SAYS_BYE), options, None)
+    assert outcome is not None
+    assert outcome.problem is not None
+    assert "execution_timeout of 4 s" in outcome.problem.cause
+    assert waiting.ticks == ["tick 0", "tick bye"]
+
+
+def test_a_job_that_has_ended_when_airflows_own_limit_is_reached_has_its_own_verdict(
+    waiting: Waiting,
+) -> None:
+    """Its log is still being read then; nothing is deleted."""
+    job = waiting.job("print('tick done')")
+    waiting.sandbox.fault(f"/namespaces/{waiting.namespace}/pods/.*/log", kind="slow", seconds=30.0, times=-1)
+    options = QUICK._replace(log_seconds=0, deadline_at=time.time() + 4.0, limit_seconds=4.0)
+    outcome = waiting.outcome(job, options, None)
+    assert outcome is not None
+    assert outcome.state is JobState.SUCCEEDED
+    left = client.BatchV1Api(waiting.api).read_namespaced_job("job", waiting.namespace)
+    assert left.metadata.deletion_timestamp is None
+
+
+def test_the_log_of_a_pod_that_no_watch_has_told_of_is_there(waiting: Waiting) -> None:
+    code = "for n in range(12):\n  print('tick', n, flush=True)\nraise SystemExit(1)"
+    waiting.sandbox.delay_pods(0.5)
+    job = waiting.job(code)
+    waiting.sandbox.fault(f"/namespaces/{waiting.namespace}/pods$", method="GET", code=503, times=3, skip=1)
+    outcome = waiting.outcome(job)
+    assert outcome is not None
+    assert outcome.state is JobState.FAILED
+    assert waiting.ticks == ALL_TICKS
+
+
+def test_an_api_that_is_away_does_not_count_as_time_to_start(waiting: Waiting) -> None:
+    """What is known of the Job is old then: it may be running."""
+    waiting.sandbox.delay_pods(1.0)
+    job = waiting.job(f"import time\ntime.sleep(1)\n{TICKING}")
+
+    def away() -> None:
+        waiting.sandbox.fault(f"/namespaces/{waiting.namespace}/", code=503, times=-1)
+        waiting.sandbox.cut_watches()
+        back.start()
+
+    away_from_now = threading.Timer(0.4, away)
+    back = threading.Timer(5.0, waiting.sandbox.clear_faults)
+    away_from_now.start()
+    outcome = waiting.outcome(job, QUICK._replace(startup_seconds=3, outage_seconds=60))
+    assert outcome is not None
+    assert outcome.state is JobState.SUCCEEDED
+    assert waiting.ticks == ALL_TICKS

@@ -14,8 +14,8 @@ import pytest
 from airflow.utils.log.file_task_handler import _interleave_logs
 
 from airflow_provider_feast.jobs import logs
+from airflow_provider_feast.jobs.log_positions import QUIET, Positions, after_deferral, unread
 from airflow_provider_feast.jobs.logs import LogCursor, LogLine, say_to
-from airflow_provider_feast.jobs.pod_logs import QUIET, Positions, after_deferral, unread
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DEFERRED = START + timedelta(seconds=1)
@@ -63,7 +63,7 @@ def pass_on(
 ) -> Positions:
     """What ``PodLogs`` does with a pod's log; ``count``: how many lines are said until a kill."""
     say, cursor = say_to(file, on_grid=True), LogCursor(*positions.get(pod) or unread(positions))
-    heading = [] if pod in positions else [LogLine(cursor.heading(STARTED), f"--- log of {pod} ---")]
+    heading = [LogLine(cursor.heading(STARTED), f"--- log of {pod} ---")] if cursor.untouched else []
     for line in [*heading, *list(cursor.new(text, final=True))[:count]]:
         say(line.text, line.at)
     return {**positions, pod: cursor.position}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_feast.jobs.log_positions import UNSURE_BYTES, UNSURE_SECONDS, Positions, Trail
 from airflow_provider_feast.jobs.logs import LATEST, LogCursor, LogLine, readable
-from airflow_provider_feast.jobs.pod_logs import UNSURE_BYTES, UNSURE_SECONDS, Positions, Trail
 
 BERLIN = timezone(timedelta(hours=2))
 
@@ -67,6 +67,38 @@ def test_any_overlapping_reads_give_each_line_once_and_in_order(
 ) -> None:
     lines, reads, zone = log
     assert list(read_all(lines, reads, zone, ending)) == [content for _, content in lines]
+
+
+@given(st.permutations(range(8)), st.lists(st.integers(0, 8), max_size=4))
+def test_lines_whose_times_are_out_of_order_come_once_as_well(order: list[int], reads: list[int]) -> None:
+    """A runtime times stdout and stderr before it orders them, and clocks are set back."""
+    lines = [f"{stamp(at * 100)} {at}\n" for at in order]
+    cursor, given = LogCursor(), []
+    for count in sorted(reads):
+        given += texts(cursor.new("".join(lines[:count])))
+        cursor = LogCursor(*cursor.position)
+    given += texts(cursor.new("".join(lines), final=True))
+    assert given == [str(at) for at in order]
+
+
+@given(st.lists(st.sampled_from([0, 0, 100]), min_size=1, max_size=8), st.integers(0, 8), st.integers(0, 8))
+def test_a_log_that_is_followed_is_read_as_one(steps: list[int], first: int, second: int) -> None:
+    instants = [sum(steps[: n + 1]) for n in range(len(steps))]
+    lines = [f"{stamp(at)} {n}\n" for n, at in enumerate(instants)]
+    first, second = sorted((first, second))
+    cursor = LogCursor()
+    given = texts(cursor.new("".join(lines[:first])))
+    given += texts(cursor.new("".join(lines[:second])))
+    given += texts(cursor.new("".join(lines[second:]), goes_on=True))
+    given += texts(cursor.new("".join(lines), final=True))
+    assert given == [str(n) for n in range(len(lines))]
+
+
+def test_what_a_cut_log_still_holds_comes_after_what_was_seen() -> None:
+    """A rotated log begins anew: the last line that was seen is not there."""
+    cursor = LogCursor()
+    list(cursor.new(f"{stamp(0)} a\n{stamp(100)} b\n"))
+    assert texts(cursor.new(f"{stamp(50)} late\n{stamp(200)} c\n")) == ["c"]
 
 
 def test_a_line_that_is_not_finished_is_left_for_later() -> None:
