@@ -52,6 +52,7 @@ class Case:
     :param jobs: every Job of the schedule.
     :param tasks: its task instances.
     :param logs: the lines of each task's last try, as Airflow's reader gives them.
+    :param spared: whether nothing happened to pods and workers: then a failed run, too, is in the log to its end.
     """
 
     expected: str
@@ -59,6 +60,7 @@ class Case:
     jobs: Sequence[Job]
     tasks: Sequence[TaskRow]
     logs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    spared: bool = False
 
 
 def judge(case: Case) -> list[Finding]:
@@ -68,10 +70,8 @@ def judge(case: Case) -> list[Finding]:
         jobs = [job for job in case.jobs if job.task == task.task]
         found += wrong_verdict(case, task, jobs)
         found += killed_without_cause(task, jobs)
-        if not case.marked and task.state == "success":
-            found += log_faults(task.task, case.logs.get(task.task, ()), complete=True)
-        else:
-            found += log_faults(task.task, case.logs.get(task.task, ()), complete=False)
+        complete = not case.marked and (task.state == "success" or case.spared)
+        found += log_faults(task.task, case.logs.get(task.task, ()), complete=complete)
     return found
 
 

@@ -130,4 +130,4 @@ def _case(scene: Scene, schedule: Schedule) -> Case:
     }
     expected = schedule.expected if scene.marked or not schedule.marked else "success"
     jobs = scene.stage.audit.read().of(scene.namespace)
-    return Case(expected, scene.marked, jobs, rows, logs)
+    return Case(expected, scene.marked, jobs, rows, logs, schedule.spares_the_command)

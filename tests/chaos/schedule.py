@@ -74,11 +74,29 @@ class Schedule:
         """The state that its tasks must end in."""
         return self.marked or ("failed" if self.conf["exit"] else "success")
 
+    @property
+    def spares_the_command(self) -> bool:
+        """Whether nothing happens to its pods and its worker, so that a failed run of it is in the log to its end."""
+        return all(step.action in _SPARING for step in self.steps)
+
     def __str__(self) -> str:
         conf = " ".join(f"{key}={value}" for key, value in self.conf.items())
         tracks = " | ".join("; ".join(map(str, track)) for track in self.tracks)
         return f"{self.dag} ({conf}): {tracks}" + (f"; then mark {self.marked}" if self.marked else "")
 
+
+_SPARING = {
+    "fault",
+    "outage",
+    "cut-watches",
+    "compact",
+    "delay-pods",
+    "kill-triggerer",
+    "kill-trigger-runner",
+    "freeze-triggerer",
+    "thaw-triggerer",
+    "stall-triggerer",
+}
 
 TASKS = {"waits": ("waits",), "defers": ("defers",), "both": ("waits", "defers"), "fails": ("defers",)}
 

@@ -211,6 +211,17 @@ def test_a_success_whose_log_stops_before_the_end_is_a_loss() -> None:
     assert kinds(log(*lines(2))) == [LOSSES]
 
 
+@pytest.mark.parametrize(("spared", "found"), [(True, [LOSSES]), (False, [])])
+def test_a_failure_whose_log_stops_before_the_end_is_a_loss_where_nobody_disturbed_it(
+    spared: bool, found: list[str]
+) -> None:
+    failed = replace(
+        GOOD, expected="failed", tasks=[row("failed")], jobs=[job(outcome="Failed")], spared=spared
+    )
+    assert kinds(replace(failed, logs={"load": lines(2)})) == found
+    assert kinds(replace(failed, logs={"load": lines()})) == []
+
+
 def test_the_lines_of_a_pod_that_was_killed_may_stop_anywhere() -> None:
     assert kinds(log("header", *lines(2, run=OTHER_RUN), *lines())) == []
 
