@@ -78,9 +78,9 @@ class _MaterializingOperator(FeastCommandOperator):
                 check_version(self.version, views)
 
     def _check_past(self, end: datetime) -> None:
-        """Of an end that the author gives; a run's own interval or partition is the schedule's business."""
-        if self.end not in (None, "") and not self.allow_future:
-            check_past(end, datetime.now(UTC))
+        """Also of the run's own window: a partition timetable starts a run before there is anything to load."""
+        if not self.allow_future:
+            check_past(end, datetime.now(UTC), given=self.end not in (None, ""))
 
     @property
     def allows_empty(self) -> bool:
@@ -121,7 +121,8 @@ class FeastMaterializeOperator(_MaterializingOperator):
     :param lookback: length of the window of a run that has none (timedelta, seconds, or text such as ``1d``).
     :param version: a version of the one feature view that is named.
     :param allow_empty: a run that touches no feature view at all is a success.
-    :param allow_future: the end may lie in the future; what comes until then counts as loaded.
+    :param allow_future: the end may lie in the future (by more than a minute, which is allowed for clocks that differ);
+        what comes until then counts as loaded.
     :param older_windows: ``guard`` leaves rows out that are older than what is online, so that windows may be loaded in
         any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast. For a window that
         ends before what is loaded already: ``refuse`` fails, ``skip`` leaves it out, and ``extend`` loads up to the
@@ -173,7 +174,7 @@ class FeastMaterializeOperator(_MaterializingOperator):
 
         :param context: the task's context.
         :param lookback: the connection's lookback, used when the operator has none.
-        :raises FeastDagError: when there is none, it has no length, or ``end`` is in the future.
+        :raises FeastDagError: when there is none, it has no length, or it ends in the future.
         """
         length = self.lookback or lookback
         found = resolve_window(
@@ -221,7 +222,8 @@ class FeastMaterializeIncrementalOperator(_MaterializingOperator):
     :param feature_views: names; ``None`` means all, and an empty list is refused.
     :param version: a version of the one feature view that is named.
     :param allow_empty: a run that touches no feature view at all is a success.
-    :param allow_future: the end may lie in the future; what comes until then counts as loaded.
+    :param allow_future: the end may lie in the future (by more than a minute, which is allowed for clocks that differ);
+        what comes until then counts as loaded.
     :param older_windows: ``guard`` leaves rows out that are older than what is online, so that windows may be loaded in
         any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast.
     :param gaps: Feast goes on from a view's newest end, so it never loads what was left out before that. ``report`` says
