@@ -755,7 +755,7 @@ def test_a_run_that_starts_before_its_window_is_over_is_told_how_to_start_later(
         return {"partition_date": end - DAY, "dag": SimpleNamespace(timetable=daily)}
 
     soon = (now + timedelta(hours=2)).replace(second=0, microsecond=0)
-    with pytest.raises(FeastDagError, match="this run's window ends at .* in the future") as caught:
+    with pytest.raises(FeastDagError, match=r"this run's window ends at .* in the future") as caught:
         make(operator, **more).feast_command(context(soon))
     assert "run_offset=-1" in caught.value.remedy
     assert "allow_future=True" in caught.value.remedy
@@ -785,9 +785,8 @@ def test_a_repair_of_all_that_the_schedule_covers_says_which_range_that_is(
     monkeypatch.setattr(FeastRepairOperator, "log", log)
     repair = make(FeastRepairOperator, lookback=None)
     repair.feast_command({"dag": SimpleNamespace(start_date=D1), "logical_date": D2})
-    assert said == [
-        f"The range of this repair is {Window(D1, D2)}: it begins with the DAG, for neither start= nor lookback= is given."
-    ]
+    (line,) = said
+    assert line.startswith(f"The range of this repair is {Window(D1, D2)}: it begins with the DAG")
 
 
 def test_a_repair_without_an_end_is_refused() -> None:
