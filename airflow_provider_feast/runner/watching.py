@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 from airflow_provider_feast.runner.basics import BATCH_ROWS, NOTHING, Failure, Interrupted, wrap
 from airflow_provider_feast.runner.guarding import newer_rows, newest_end, older
-from airflow_provider_feast.runner.intervals import TICK, aware
+from airflow_provider_feast.runner.intervals import aware, is_older
 from airflow_provider_feast.runner.output import Output
 from airflow_provider_feast.runner.progress import Progress
 from airflow_provider_feast.runner.report import Report
@@ -85,7 +85,7 @@ class Watcher:
         """Rows that do not pass through here cannot be left out."""
         for view in views:
             newest = newest_end(view)
-            if newest is not None and newest - last > TICK:
+            if newest is not None and is_older(last, newest):
                 raise older(view.name, f"what ends at {last.isoformat()}", last, newest, "guard")
 
     def _command(self, original: Callable[..., Any], store: Any, *args: Any, **kwargs: Any) -> Any:
