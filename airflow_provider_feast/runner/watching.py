@@ -13,6 +13,7 @@ from airflow_provider_feast.runner.guarding import newer_rows, newest_end, older
 from airflow_provider_feast.runner.intervals import aware, is_older
 from airflow_provider_feast.runner.output import Output
 from airflow_provider_feast.runner.progress import Progress
+from airflow_provider_feast.runner.registry_files import Unsaved, write_whole
 from airflow_provider_feast.runner.report import Report
 from airflow_provider_feast.runner.stopping import Stopper
 
@@ -30,7 +31,7 @@ class Watcher:
         self._last: datetime | None = None
         self._states: dict[str, Any] = {}
         self._seen: set[str] = set()
-        self.guarding = self.reading = False
+        self.guarding = self.reading = self.saving_nothing = False
         self.progress: Progress | None = None
         self.selected: int | None = None
         self.current = ""
@@ -40,10 +41,12 @@ class Watcher:
     def install(self, allow_empty: bool) -> None:
         from feast import FeatureStore
         from feast.infra.passthrough_provider import PassthroughProvider
+        from feast.infra.registry.file import FileRegistryStore
         from feast.infra.registry.registry import Registry
 
         self._allow_empty = allow_empty
         wrap(Registry, "commit", self._commit)
+        wrap(FileRegistryStore, "_write_registry", write_whole)
         wrap(FeatureStore, "_get_feature_views_to_materialize", self._select)
         wrap(PassthroughProvider, "materialize_single_feature_view", self._view)
         for name in ("materialize", "materialize_incremental"):
@@ -65,6 +68,9 @@ class Watcher:
         if self.reading:  # Feast makes a registry that is not there; who only reads holds no lock
             raise nothing("the registry does not exist yet")
         proto = getattr(registry, "cached_registry_proto", None)
+        if self.saving_nothing:
+            registry._registry_store = Unsaved(registry._registry_store, proto)
+            return None
         if self.selected is None and not self._allow_empty and not getattr(proto, "projects", True):
             raise nothing("the registry does not exist yet, or it is empty")
         with self._stopper.shielded():
