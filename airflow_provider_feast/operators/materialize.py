@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_feast.model.command import FeastCommand, check_feature_views, check_version
 from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.literals import literal
-from airflow_provider_feast.model.plan import AnyPlan, IncrementalPlan, choose_plan
+from airflow_provider_feast.model.plan import AnyPlan, IncrementalPlan, check_lengths, choose_plan
 from airflow_provider_feast.model.windows import (
     Window,
     check_past,
@@ -127,10 +127,12 @@ class FeastMaterializeOperator(_MaterializingOperator):
         any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast. For a window that
         ends before what is loaded already: ``refuse`` fails, ``skip`` leaves it out, and ``extend`` loads up to the
         newest end, which also loads what lies between.
-    :param chunk: what one pod loads of the window (timedelta, seconds, or text such as ``7d``). A window of up to seven
-        days is one chunk, a longer one is cut into at most fifty by itself; a retry goes on with the first chunk that is
-        not done.
-    :param step: how much of the event time is loaded at once within a chunk, by default a day.
+    :param chunk: what one pod loads of the window (timedelta, seconds, or text such as ``7d``); at most 500. By default
+        seven days, or a fiftieth of the window where that is longer, in whole steps. A retry goes on with the first chunk
+        that is not done.
+    :param step: how much of the event time is loaded at once within a chunk, which is a multiple of it; by default a
+        day, or an equal part of ``chunk`` of no more than a day. Where older rows cannot be left out (``refuse``,
+        ``extend``, a compute engine that writes past the runner), a chunk is loaded at once.
     """
 
     template_fields: Sequence[str] = (
@@ -164,6 +166,8 @@ class FeastMaterializeOperator(_MaterializingOperator):
         for name in ("lookback", "chunk", "step"):
             if getattr(self, name) is not None and literal(getattr(self, name)):
                 parse_duration(getattr(self, name), name)
+        if self.chunk and self.step and literal(self.chunk) and literal(self.step):
+            check_lengths(parse_duration(self.chunk, "chunk"), parse_duration(self.step, "step"))
         if self.start and self.end and literal(self.start) and literal(self.end):
             resolve_window(self.start, self.end)
         elif self.start and self.end in (None, ""):

@@ -146,6 +146,7 @@ LITERALS: list[tuple[type, dict[str, Any], str]] = [
         {"gaps": "fill", "feature_views": ["a"], "version": "v2"},
         "loads no single version",
     ),
+    (FeastMaterializeOperator, {"chunk": "36h", "step": "1d"}, "does not hold whole windows of step=1 day"),
     (FeastRepairOperator, {"start": D1}, "a repair's range begins once"),
     (FeastRepairOperator, {"lookback": "a while"}, "lookback='a while'"),
     (FeastRepairOperator, {"step": "a while"}, "step='a while'"),
