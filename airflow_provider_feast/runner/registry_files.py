@@ -10,8 +10,16 @@ import uuid
 from pathlib import Path
 from typing import Any, Callable
 
-CANNOT_REPLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV)
-"""A directory that is not ours, a file that is a mount of its own, an owner that we may not give."""
+CANNOT_REPLACE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EBUSY,
+    errno.EXDEV,
+    errno.ENOTSUP,
+    errno.ENOSYS,
+)
+"""A directory that is not ours, a file that is a mount of its own, an owner that we may not give, no renaming."""
 
 
 class Unsaved:

@@ -106,6 +106,8 @@ class Watcher:
             with self._stopper.shielded():
                 self._heal(store)
             raise
+        finally:
+            self._last = None  # who only looks for views, between two loads, asks for no window
         for name in sorted(set(self._states) - self._seen):
             rows = self.rows[name] - before[name] if name in self.rows else None
             self._finished(name, rows, self.older[name] - older[name], begin, {})

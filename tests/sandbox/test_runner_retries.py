@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from feast_stores import DAY_0, VIEW, Repo, Row, Zygote, expected, online_values, write_rows
+from feast_stores import DAY_0, DEFINITIONS, VIEW, Repo, Row, Zygote, expected, online_values, write_rows
 
-from airflow_provider_feast.model.plan import Plan
+from airflow_provider_feast.model.plan import IncrementalPlan, Plan
 from airflow_provider_feast.model.windows import Window
 
 DAY = timedelta(days=1)
@@ -43,6 +43,13 @@ class KillingSqliteOnlineStore(SqliteOnlineStore):
 """
 """An online store whose process is killed when rows of that day are written."""
 
+BEHIND = """
+behind = FeatureView(
+    name="behind", entities=[thing], ttl=timedelta(days=3650), online=True,
+    schema=[Field(name="value", dtype=Int64)],
+    source=FileSource(name="behind_source", path="data.parquet", timestamp_field="at"),
+)
+"""
 FAR = {"batch_engine": {"type": "far_engine.FarEngine", "backend": "pandas"}}
 
 
@@ -179,3 +186,17 @@ def test_what_was_extended_before_is_loaded_again_when_that_is_asked_for(
         assert loaded(repo) == [("2026-03-01", "2026-03-08")]
     assert load(repo, "extend", 1, 3, 1) == 0
     assert loaded(repo) == [("2026-03-02", "2026-03-08")]
+
+
+def test_a_view_that_is_ahead_is_left_alone_by_what_another_one_still_needs(
+    tmp_path: Path, zygote: Zygote
+) -> None:
+    """A run that catches up, on an engine whose rows cannot be left out: one view has nothing new, which is no error."""
+    repo = make_repo(tmp_path, zygote, **FAR)
+    (tmp_path / "definitions.py").write_text(DEFINITIONS + BEHIND)
+    assert repo.feast("apply") == 0, repo.log.read_text()
+    assert load(repo, "guard", 0, 6, 6) == 0
+    plan = IncrementalPlan(DAY_0 + 4 * DAY, ()).to_json()
+    assert repo.runner("materialize", "--plan", plan) == 0, repo.result()["message"]
+    assert set(repo.result()["views"]) == {"behind"}
+    assert f"{VIEW}: nothing is new" in repo.log.read_text()
