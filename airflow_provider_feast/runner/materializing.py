@@ -136,27 +136,31 @@ class Materializer:
             self._store = open_store(self._options, self._session)
 
     def _load(self, window: Load, name: str) -> None:
-        if window.start is None:
+        start = window.start
+        if start is None:
             self._load_what_is_new(name, window.last)
             return
-        last, newest = window.last, newest_end(self._view(name))
-        if self._options.older_windows != "overwrite" and newest is not None and is_older(last, newest):
-            to = self._end_of_older(window, name, newest)
-            if to is None:
-                return
-            last = to
-        self._materialize(name, window.start, last)
+        last: datetime | None = window.last
+        newest = newest_end(self._view(name))
+        if (
+            self._options.older_windows != "overwrite"
+            and newest is not None
+            and is_older(window.last, newest)
+        ):
+            last = self._end_of_older(window, start, name, newest)
+        if last is not None:
+            self._materialize(name, start, last)
 
     def _materialize(self, name: str, start: datetime, last: datetime) -> None:
         with quiet():
             self._store.materialize(start_date=start, end_date=last, feature_views=[name])
 
-    def _end_of_older(self, window: Load, name: str, newest: datetime) -> datetime | None:
+    def _end_of_older(self, window: Load, start: datetime, name: str, newest: datetime) -> datetime | None:
         """Up to where a window is loaded that ends before what is loaded already; ``None`` leaves it out.
 
         :raises Failure: when that is the policy, or older rows could not be left out.
         """
-        policy, start = self._options.older_windows, window.start or window.end
+        policy = self._options.older_windows
         if policy == "refuse" or (policy == "guard" and not self._session.watcher.local):
             raise older(name, str(window), window.last, newest, policy)
         if policy == "skip":
@@ -180,13 +184,14 @@ class Materializer:
 
     def _tell_cost(self, windows: list[Load], after: Sequence[list[Load]]) -> None:
         """What ``extend`` is going to load of each view, before the first load."""
-        if self._options.older_windows != "extend":
+        start, last, names = windows[0].start, windows[0].last, windows[0].views
+        if self._options.older_windows != "extend" or start is None:
             return
-        first, end = windows[0], [*windows, *(window for chunk in after for window in chunk)][-1].end
-        for name in self._order(first.views):
-            view, start = self._view(name), first.start or first.end
+        end = [*windows, *(window for chunk in after for window in chunk)][-1].end
+        for name in self._order(names):
+            view = self._view(name)
             newest = newest_end(view)
-            if newest is None or not is_older(first.last, newest):
+            if newest is None or not is_older(last, newest):
                 continue
             if not within_extension(view.materialization_intervals, start, newest, self._starts):
                 print(extension_cost(name, start, newest, end))
