@@ -23,6 +23,26 @@ def compares_itself(store: Any, config: Any) -> bool:
     return not getattr(config.online_store, "skip_dedup", False)
 
 
+class Tally:
+    """Counts the rows of a batch that a store which compares event times leaves out, older and equal ones.
+
+    Redis tells of each such row as it comes to it, and at the end of all that it wrote (Feast 0.67).
+
+    :param progress: what the store would tell otherwise.
+    """
+
+    def __init__(self, progress: Callable[[int], Any] | None) -> None:
+        self._progress, self._told = progress, [0]
+
+    def __call__(self, count: int) -> Any:
+        self._told.append(count)
+        return self._progress(count) if self._progress else None
+
+    @property
+    def left_out(self) -> int:
+        return sum(self._told[:-1])
+
+
 def latest_of_each(data: Sequence[Any]) -> list[Any]:
     """One row for each entity of a batch: the one with the newest event time."""
     found: dict[bytes, Any] = {}

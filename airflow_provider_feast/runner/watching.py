@@ -9,13 +9,16 @@ from inspect import signature
 from typing import Any, Callable
 
 from airflow_provider_feast.runner.basics import BATCH_ROWS, NOTHING, Failure, Interrupted, wrap
-from airflow_provider_feast.runner.guarding import newer_rows, newest_end, older
+from airflow_provider_feast.runner.guarding import Tally, compares_itself, newer_rows, newest_end, older
 from airflow_provider_feast.runner.intervals import aware, is_older
 from airflow_provider_feast.runner.output import Output
 from airflow_provider_feast.runner.progress import Progress
 from airflow_provider_feast.runner.registry_files import Unsaved, write_whole
 from airflow_provider_feast.runner.report import Report
 from airflow_provider_feast.runner.stopping import Stopper
+
+WRITE_PARAMETERS = ("self", "config", "table", "data", "progress")
+"""Of ``OnlineStore.online_write_batch``."""
 
 
 class Watcher:
@@ -163,24 +166,25 @@ class Watcher:
 
     def _write(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """A batch on its way to the online store; without what is older than what is there, if asked for."""
-        given = {**dict(zip(("self", "config", "table", "data"), args)), **kwargs}
+        given = {**dict(zip(WRITE_PARAMETERS, args)), **kwargs}
         data = given.get("data")
+        if data is None or not hasattr(data, "__len__"):
+            return original(*args, **kwargs)
         name = str(getattr(given.get("table"), "name", self.current))
-        if self.guarding and hasattr(data, "__len__"):
-            kept = newer_rows(given["self"], given["config"], given["table"], given["data"])
-            self.older[name] += len(given["data"]) - len(kept)
-            data = kept
-            if not kept:
-                return None
-            if "data" in kwargs:
-                kwargs["data"] = kept
-            else:
-                args = (*args[:3], kept, *args[4:])
-        result = original(*args, **kwargs)
-        if data is not None and hasattr(data, "__len__"):
-            self.rows[name] += len(data)
-            if self.progress is not None:
-                self.progress.wrote(len(data))
+        if self.guarding:
+            given["data"] = newer_rows(given["self"], given["config"], given["table"], data)
+        kept, tally = given["data"], Tally(given.get("progress"))
+        result = None
+        if kept or not self.guarding:
+            if "progress" in given and compares_itself(given["self"], given["config"]):
+                given["progress"] = tally
+            positional = [given[parameter] for parameter in WRITE_PARAMETERS[: len(args)]]
+            result = original(*positional, **{key: given[key] for key in kwargs})
+        written = len(kept) - min(tally.left_out, len(kept))
+        self.older[name] += len(data) - written
+        self.rows[name] += written
+        if self.progress is not None:
+            self.progress.wrote(written)
         return result
 
 
