@@ -115,6 +115,7 @@ class Conclusion:
             **self._views(outcome),
             "gaps": {view: [list(gap) for gap in found] for view, found in told.gaps.items()} if told else {},
             "gaps_omitted": told.gaps_omitted if told else 0,
+            "ahead": dict(told.ahead) if told else {},
             "changes": told.changes if told else None,
         }
 

@@ -82,6 +82,8 @@ def _failed(
     job: dict[str, Any], pods: list[PodView], events: list[dict[str, Any]], failed: dict[str, Any]
 ) -> Outcome:
     reason, said = text(failed.get("reason")), text(failed.get("message"))
+    if reason == "DeadlineExceeded" and _all_done(job):
+        return _succeeded(pods)  # it was stopped, but nothing was left to be done
     pod = _culprit(pods, said)
     result = result_of(pod) if pod else None
     name = pod.name if pod else ""
@@ -125,13 +127,6 @@ def _deadline(
     limit = f"of {seconds} s (activeDeadlineSeconds)" if seconds else "(activeDeadlineSeconds)"
     cause = f"The Job was stopped at its deadline {limit}"
     total, done = whole(at(job, "spec", "completions")), _completed(job)
-    if total and done >= total:
-        what = f"all {total} completion indexes were" if total > 1 else "its work was"
-        return Problem(
-            "deadline_exceeded",
-            f"{cause}, although {what} complete by then: nothing is missing.",
-            "Mark the task as success, and raise deadline_seconds so that it ends in time.",
-        )
     if hurdle := _never_started(job, pods, events):
         return Problem("deadline_exceeded", f"{cause} before it had started. {hurdle.cause}", hurdle.remedy)
     if total > 1:
@@ -163,6 +158,10 @@ def _completed(job: dict[str, Any]) -> int:
             first, last = int(match.group(1)), int(match.group(2) or match.group(1))
             count += last - first + 1
     return max(count, whole(at(job, "status", "succeeded")))
+
+
+def _all_done(job: dict[str, Any]) -> bool:
+    return 0 < whole(at(job, "spec", "completions")) <= _completed(job)
 
 
 def _never_started(job: dict[str, Any], pods: list[PodView], events: list[dict[str, Any]]) -> Problem | None:

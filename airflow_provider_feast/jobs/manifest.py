@@ -34,7 +34,7 @@ from airflow_provider_feast.jobs.paths import (
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import MATERIALIZE, FeastCommand
 from airflow_provider_feast.model.errors import FeastDagError
-from airflow_provider_feast.model.lock import LockRequest
+from airflow_provider_feast.model.lock import LockRequest, only_reads
 from airflow_provider_feast.model.security import (
     container_security_context,
     pod_security_context,
@@ -296,6 +296,8 @@ def feast_command(plan: JobPlan, part: DefinitionsPart, message_bytes: int) -> l
         return [settings.python, RUNNER, plan.command.subcommand, *options, *loading, *plan.command.arguments]
     if plan.older_windows != "overwrite" and plan.command.subcommand in MATERIALIZE:
         options += ["--older-windows", plan.older_windows]
+    if only_reads(plan.command):
+        options.append("--read-only")
     if plan.allow_deletions and plan.command.subcommand == "apply":
         options += allowed_deletions(plan.allow_deletions)
     return [settings.python, RUNNER, "run", *options, "--", *plan.command.argv]

@@ -18,7 +18,7 @@ from airflow_provider_feast.model.errors import (
     NameTakenError,
     SupersededError,
 )
-from airflow_provider_feast.model.naming import A_MANIFEST_DIGEST, L_EPOCH, L_KEY
+from airflow_provider_feast.model.naming import A_MANIFEST_DIGEST, A_PLAN, L_EPOCH, L_KEY
 from airflow_provider_feast.runner.assemble import assembled
 
 _ROUNDS = 6
@@ -60,23 +60,26 @@ def ended(job: dict[str, Any]) -> bool:
     return condition(job, "Complete") or condition(job, "Failed")
 
 
-def decide(jobs: Iterable[dict[str, Any]], epoch: str, digest_of: Callable[[str], str]) -> Decision:
+def decide(
+    jobs: Iterable[dict[str, Any]], epoch: str, digest_of: Callable[[str], str], plan: str = ""
+) -> Decision:
     """Adopt, replace or create.
 
     Same epoch: a running Job is adopted if it does the same, else deleted; a succeeded one's outcome is
-    ours; a failed one stays as a record. An earlier epoch: deleted, for a person cleared the task. A later one: a worker
-    that was frozen wakes up after a person cleared its task, or another Airflow has a task of the same name; its Job
-    is not touched.
+    ours, unless it was for another plan; a failed one stays as a record. An earlier epoch: deleted, for a person
+    cleared the task. A later one: a worker that was frozen wakes up after a person cleared its task, or another Airflow
+    has a task of the same name; its Job is not touched.
 
     :param jobs: every Job that carries the task's key.
     :param epoch: the task's epoch.
     :param digest_of: the manifest digest that a Job of that name would have now.
+    :param plan: the digest of the plan that the task loads by now, or "".
     """
     delete: list[dict[str, Any]] = []
     ours: list[dict[str, Any]] = []
     newer: dict[str, Any] | None = None
     for job in sorted(jobs, key=lambda item: item["metadata"].get("creationTimestamp") or ""):
-        fate = _fate(job, epoch, digest_of)
+        fate = _fate(job, epoch, digest_of, plan)
         if fate is Fate.DELETE:
             delete.append(job)
         elif fate is Fate.ADOPT:
@@ -91,18 +94,19 @@ def decide(jobs: Iterable[dict[str, Any]], epoch: str, digest_of: Callable[[str]
     return Decision(adopt, delete + [job for job in ours if job is not adopt and not ended(job)])
 
 
-def _fate(job: dict[str, Any], epoch: str, digest_of: Callable[[str], str]) -> Fate:
+def _fate(job: dict[str, Any], epoch: str, digest_of: Callable[[str], str], plan: str) -> Fate:
     metadata = job["metadata"]
+    annotations = metadata.get("annotations") or {}
     its_epoch = str((metadata.get("labels") or {}).get(L_EPOCH) or "")
     if naming.is_newer(its_epoch, epoch):
         return Fate.KEEP if ended(job) or metadata.get("deletionTimestamp") else Fate.REFUSE
     if its_epoch != epoch or metadata.get("deletionTimestamp"):
         return Fate.DELETE
-    if condition(job, "Complete"):
-        return Fate.ADOPT
+    if condition(job, "Complete"):  # under another manifest, too; but what was loaded must be what is wanted
+        return Fate.ADOPT if (annotations.get(A_PLAN) or "") == plan else Fate.KEEP
     if condition(job, "Failed"):
         return Fate.KEEP
-    same = (metadata.get("annotations") or {}).get(A_MANIFEST_DIGEST) == digest_of(metadata["name"])
+    same = annotations.get(A_MANIFEST_DIGEST) == digest_of(metadata["name"])
     return Fate.ADOPT if same else Fate.DELETE
 
 
@@ -126,6 +130,7 @@ class Wanted(NamedTuple):
     :param build: the final manifest for a name.
     :param files: what a ConfigMap that the Job owns shall hold, by key; none when it is empty.
     :param prepare: called once before a Job is created; one that is taken over was prepared before.
+    :param plan: the digest of the plan that is loaded, or "".
     """
 
     key: naming.TaskKey
@@ -134,6 +139,7 @@ class Wanted(NamedTuple):
     build: Callable[[str], dict[str, Any]]
     files: Mapping[str, str] = {}
     prepare: Callable[[], None] = lambda: None
+    plan: str = ""
 
 
 def create_or_adopt(
@@ -164,7 +170,7 @@ def create_or_adopt(
 
     for _ in range(_ROUNDS):
         jobs = cluster.list_jobs(f"{L_KEY}={wanted.key.digest}")
-        decision = decide(jobs, wanted.epoch, digest_of)
+        decision = decide(jobs, wanted.epoch, digest_of, wanted.plan)
         if decision.newer is not None:
             raise _superseded(cluster.namespace, decision.newer)
         for old in decision.delete:

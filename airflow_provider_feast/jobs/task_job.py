@@ -114,4 +114,5 @@ class TaskJob:
             if self._operator.preflight:
                 look_first(self._hook, lock, self._log)
 
-        return Wanted(key, epoch, name_of, build, resolved.files, prepare)
+        plan_digest = load.plan.digest if load else ""
+        return Wanted(key, epoch, name_of, build, resolved.files, prepare, plan_digest)

@@ -88,6 +88,14 @@ def lock_of(settings: FeastSettings, namespace: str, command: FeastCommand) -> L
     return LockRequest(name, settings.lock_namespace or namespace, views) if views else None
 
 
+def only_reads(command: FeastCommand) -> bool:
+    """Whether a command is known to leave the registry alone; the runner sees to it that it does."""
+    verb = command.arguments[0] if command.arguments else ""
+    if command.of_runner:
+        return command.only_reads
+    return command.subcommand in _READERS or verb in _READING_VERBS
+
+
 def written_views(command: FeastCommand, concurrency: str) -> tuple[str, ...]:
     """What a command writes, as far as the lock is concerned; nothing means that it needs no lock.
 
@@ -95,10 +103,7 @@ def written_views(command: FeastCommand, concurrency: str) -> tuple[str, ...]:
 
     :param concurrency: ``registry`` (one writer), ``view`` (one writer for each view; SQL registries), ``none``.
     """
-    verb = command.arguments[0] if command.arguments else ""
-    if concurrency == "none" or command.only_reads:
-        return ()
-    if not command.of_runner and (command.subcommand in _READERS or verb in _READING_VERBS):
+    if concurrency == "none" or only_reads(command):
         return ()
     if concurrency == "view" and command.loads:
         return tuple(sorted(_named_views(command.arguments))) or (ALL,)

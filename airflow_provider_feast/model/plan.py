@@ -19,6 +19,7 @@ from airflow_provider_feast.model.windows import Window, plain_utc
 PLAN_SCHEMA = 1
 """Version of the JSON that the runner reads."""
 
+HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 """The length of a window where none is given."""
 
@@ -31,8 +32,8 @@ MOST_CHUNKS = 500
 USUAL_CHUNKS = 50
 """Chunks that are aimed at where their length is not given."""
 
-LEAST_WINDOWS = 7
-"""Windows of a chunk where its length is not given: a pod takes seconds to start, a window less."""
+USUAL_CHUNK = timedelta(days=7)
+"""The length of a chunk where none is given: a pod takes seconds to start, a window less."""
 
 
 class Plan(NamedTuple):
@@ -153,37 +154,64 @@ def choose_plan(
 ) -> Plan:
     """Cut a range into windows, and these into chunks.
 
-    Windows are a day long; a range of more than 10 000 days gets longer ones. Chunks have at least seven windows, and as
-    many as it takes to have no more than fifty chunks.
+    Windows are a day long; in a range of more than 10 000 days longer, and where the chunk's length is given, the longest
+    that divides it and is no more than a day. Chunks are seven days long, or as long as it takes to have no more than
+    fifty, in whole windows.
 
     :param range_: what is to be loaded.
     :param window: the length of a window.
-    :param chunk: the length of a chunk, i.e. of what one pod loads.
+    :param chunk: the length of a chunk, i.e. of what one pod loads; a multiple of ``window``.
     :param views: feature views; none means all.
-    :raises FeastDagError: when that gives more windows or chunks than one plan may have.
+    :raises FeastDagError: when the lengths do not fit each other, or make more windows or chunks than one plan may have.
     """
     range_ = Window(*map(plain_utc, range_))
     length = range_.end - range_.start
-    step = window or min(DAY * max(1, math.ceil(length / (DAY * MOST_WINDOWS))), chunk or length)
-    step = min(step, length)
+    usual = DAY * max(1, math.ceil(length / (DAY * MOST_WINDOWS)))
+    step, per_chunk = _by_chunk(chunk, window, usual) if chunk else (window or usual, 0)
+    if chunk and (chunks := math.ceil(length / chunk)) > MOST_CHUNKS:
+        raise FeastDagError(
+            f"chunks of {chunk} make {chunks:,} of {range_}; one Job has at most {MOST_CHUNKS}",
+            remedy=f"set chunk= to {_round_up(length / MOST_CHUNKS, window or HOUR)} or longer, or load a shorter range",
+        )
     count = math.ceil(length / step)
     if count > MOST_WINDOWS:
         raise FeastDagError(
             f"steps of {step} make {count:,} of {range_}; one plan has at most {MOST_WINDOWS:,}",
-            remedy=f"set step= to {_round_up(length / MOST_WINDOWS)} or longer, or load a shorter range",
+            remedy=f"set step= to {_round_up(length / MOST_WINDOWS, HOUR)} or longer, or load a shorter range",
         )
-    per_chunk = (
-        max(LEAST_WINDOWS, math.ceil(count / USUAL_CHUNKS)) if chunk is None else max(1, chunk // step)
-    )
-    chunks = math.ceil(count / per_chunk)
-    if chunks > MOST_CHUNKS:
+    per_chunk = per_chunk or max(math.ceil(USUAL_CHUNK / step), math.ceil(count / USUAL_CHUNKS))
+    named = tuple(sorted(set(views)))
+    return Plan(range_.start, range_.end, min(step, length), min(per_chunk, count), named)
+
+
+def _by_chunk(chunk: timedelta, step: timedelta | None, usual: timedelta) -> tuple[timedelta, int]:
+    """The length of a window, and how many of them make a chunk whose length is given.
+
+    :param step: as it is given, if it is.
+    :param usual: the longest window where it is not.
+    :raises FeastDagError: when a chunk does not hold whole windows.
+    """
+    if step is None:
+        parts = math.ceil(chunk / usual)
+        return -(chunk // -parts), parts  # rounded up to microseconds, so that no sliver is left
+    check_lengths(chunk, step)
+    return step, chunk // step
+
+
+def check_lengths(chunk: timedelta, step: timedelta) -> None:
+    """See that a chunk holds whole windows.
+
+    :raises FeastDagError: when it does not.
+    """
+    if chunk % step:
+        more = _round_up(chunk, step)
+        fits = f"{more - step} or {more}" if more > step else f"{more}"
         raise FeastDagError(
-            f"chunks of {chunk} make {chunks:,} of {range_}; one Job has at most {MOST_CHUNKS}",
-            remedy=f"set chunk= to {_round_up(length / MOST_CHUNKS)} or longer, or load a shorter range",
+            f"chunk={chunk} does not hold whole windows of step={step}",
+            remedy=f"set chunk= to {fits}, or leave out step= for windows that fit",
         )
-    return Plan(range_.start, range_.end, step, min(per_chunk, count), tuple(sorted(set(views))))
 
 
-def _round_up(length: timedelta) -> timedelta:
-    """Whole hours that are at least ``length`` long."""
-    return timedelta(hours=math.ceil(length / timedelta(hours=1)))
+def _round_up(length: timedelta, unit: timedelta) -> timedelta:
+    """As many whole units as are at least ``length`` long."""
+    return unit * math.ceil(length / unit)

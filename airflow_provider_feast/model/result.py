@@ -41,6 +41,8 @@ class CommandResult(NamedTuple):
     :param gaps: what of a feature view was still not loaded when the command ended, as far as it looked and as they fit:
         start (included) and end (excluded), ISO 8601.
     :param gaps_omitted: how many gaps are not among them.
+    :param ahead: feature views that materialize-incremental leaves alone because the registry says that they are loaded
+        up to a time that is still to come, the first ten by name, and that time.
     :param changes: of ``plan``: what ``apply`` would ``delete``, ``create`` and ``update`` (lists of names with their
         types), and how many names were ``omitted``; else ``None``.
     """
@@ -60,6 +62,7 @@ class CommandResult(NamedTuple):
     failed: tuple[str, ...] = ()
     gaps: dict[str, list[tuple[str, str]]] = {}
     gaps_omitted: int = 0
+    ahead: dict[str, str] = {}
     changes: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,6 +94,7 @@ class CommandResult(NamedTuple):
             name: [(str(start), str(end)) for start, end in found]
             for name, found in (value.get("gaps") or {}).items()
         }
+        known["ahead"] = {name: str(newest) for name, newest in (value.get("ahead") or {}).items()}
         return cls(**known)
 
     @classmethod

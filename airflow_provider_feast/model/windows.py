@@ -15,7 +15,7 @@ _LONGEST = timedelta(days=36_500)
 
 
 CLOCKS_DIFFER = timedelta(minutes=1)
-"""How far the clocks of Airflow and of whoever sets an end may be apart."""
+"""How far the clocks of a scheduler, a worker and whoever sets an end may be apart: so far an end may lie ahead."""
 
 
 class Window(NamedTuple):
@@ -177,19 +177,27 @@ def resolve_window(
     return Window(anchor - lookback, anchor)
 
 
-def check_past(end: datetime, now: datetime) -> None:
+def check_past(end: datetime, now: datetime, *, given: bool) -> None:
     """See that all of a window is past: the registry takes what is loaded for complete.
 
     :param end: of the window, excluded.
     :param now: aware.
+    :param given: whether the author gave the end; otherwise it is the run's own.
     :raises FeastDagError: when it ends in the future, by more than clocks differ.
     """
-    if end > now + CLOCKS_DIFFER:
-        raise FeastDagError(
-            f"the window ends at {end.isoformat()}, in the future: what comes until then would count as loaded",
-            remedy="make end= the time up to which data is complete, or set allow_future=True if its event times do lie "
-            "in the future",
+    if end <= now + CLOCKS_DIFFER:
+        return
+    cure = "make end= the time up to which data is complete"
+    if not given:
+        cure = (
+            "let the run start when its window is over: a partition timetable starts it at the partition's beginning "
+            "unless it has run_offset=-1 (CronPartitionTimetable(…, run_offset=-1)); or give end= (and start=) yourself"
         )
+    whose = "the window" if given else "this run's window"
+    raise FeastDagError(
+        f"{whose} ends at {end.isoformat()}, in the future: what comes until then would count as loaded",
+        remedy=f"{cure}; or set allow_future=True if its event times do lie in the future",
+    )
 
 
 def _explicit(start: Any, end: Any, lookback: timedelta | None) -> Window:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_feast.model.command import FeastCommand, check_feature_views, check_version
 from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.literals import literal
-from airflow_provider_feast.model.plan import AnyPlan, IncrementalPlan, choose_plan
+from airflow_provider_feast.model.plan import AnyPlan, IncrementalPlan, check_lengths, choose_plan
 from airflow_provider_feast.model.windows import (
     Window,
     check_past,
@@ -78,9 +78,9 @@ class _MaterializingOperator(FeastCommandOperator):
                 check_version(self.version, views)
 
     def _check_past(self, end: datetime) -> None:
-        """Of an end that the author gives; a run's own interval or partition is the schedule's business."""
-        if self.end not in (None, "") and not self.allow_future:
-            check_past(end, datetime.now(UTC))
+        """Also of the run's own window: a partition timetable starts a run before there is anything to load."""
+        if not self.allow_future:
+            check_past(end, datetime.now(UTC), given=self.end not in (None, ""))
 
     @property
     def allows_empty(self) -> bool:
@@ -121,15 +121,18 @@ class FeastMaterializeOperator(_MaterializingOperator):
     :param lookback: length of the window of a run that has none (timedelta, seconds, or text such as ``1d``).
     :param version: a version of the one feature view that is named.
     :param allow_empty: a run that touches no feature view at all is a success.
-    :param allow_future: the end may lie in the future; what comes until then counts as loaded.
+    :param allow_future: the end may lie in the future (by more than a minute, which is allowed for clocks that differ);
+        what comes until then counts as loaded.
     :param older_windows: ``guard`` leaves rows out that are older than what is online, so that windows may be loaded in
         any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast. For a window that
         ends before what is loaded already: ``refuse`` fails, ``skip`` leaves it out, and ``extend`` loads up to the
         newest end, which also loads what lies between.
-    :param chunk: what one pod loads of the window (timedelta, seconds, or text such as ``7d``). A window of up to seven
-        days is one chunk, a longer one is cut into at most fifty by itself; a retry goes on with the first chunk that is
-        not done.
-    :param step: how much of the event time is loaded at once within a chunk, by default a day.
+    :param chunk: what one pod loads of the window (timedelta, seconds, or text such as ``7d``); at most 500. By default
+        seven days, or a fiftieth of the window where that is longer, in whole steps. A retry goes on with the first chunk
+        that is not done.
+    :param step: how much of the event time is loaded at once within a chunk, which is a multiple of it; by default a
+        day, or an equal part of ``chunk`` of no more than a day. Where older rows cannot be left out (``refuse``,
+        ``extend``, a compute engine that writes past the runner), a chunk is loaded at once.
     """
 
     template_fields: Sequence[str] = (
@@ -163,6 +166,8 @@ class FeastMaterializeOperator(_MaterializingOperator):
         for name in ("lookback", "chunk", "step"):
             if getattr(self, name) is not None and literal(getattr(self, name)):
                 parse_duration(getattr(self, name), name)
+        if self.chunk and self.step and literal(self.chunk) and literal(self.step):
+            check_lengths(parse_duration(self.chunk, "chunk"), parse_duration(self.step, "step"))
         if self.start and self.end and literal(self.start) and literal(self.end):
             resolve_window(self.start, self.end)
         elif self.start and self.end in (None, ""):
@@ -173,7 +178,7 @@ class FeastMaterializeOperator(_MaterializingOperator):
 
         :param context: the task's context.
         :param lookback: the connection's lookback, used when the operator has none.
-        :raises FeastDagError: when there is none, it has no length, or ``end`` is in the future.
+        :raises FeastDagError: when there is none, it has no length, or it ends in the future.
         """
         length = self.lookback or lookback
         found = resolve_window(
@@ -221,7 +226,8 @@ class FeastMaterializeIncrementalOperator(_MaterializingOperator):
     :param feature_views: names; ``None`` means all, and an empty list is refused.
     :param version: a version of the one feature view that is named.
     :param allow_empty: a run that touches no feature view at all is a success.
-    :param allow_future: the end may lie in the future; what comes until then counts as loaded.
+    :param allow_future: the end may lie in the future (by more than a minute, which is allowed for clocks that differ);
+        what comes until then counts as loaded.
     :param older_windows: ``guard`` leaves rows out that are older than what is online, so that windows may be loaded in
         any order (it reads the event times of each batch first); ``overwrite`` does as plain Feast.
     :param gaps: Feast goes on from a view's newest end, so it never loads what was left out before that. ``report`` says

@@ -36,7 +36,8 @@ class FeastRepairOperator(FeastCommandOperator):
     What is missing is found in the pod that loads it, under the registry's lock. A retry loads only what is left: what
     was loaded is in the registry. The newest values end up online, whatever was missing.
 
-    :param start: where the range begins, included: aware datetime or ISO 8601 text with a time zone.
+    :param start: where the range begins, included: aware datetime or ISO 8601 text with a time zone; default, without a
+        ``lookback``: the DAG's (or task's) ``start_date``.
     :param end: where it ends, excluded; default: the end of the run's data interval, else the run's time.
     :param lookback: instead of ``start``: how long the range is (timedelta, seconds, or text such as ``30d``).
     :param feature_views: names; ``None`` means all, and an empty list is refused.
@@ -46,7 +47,8 @@ class FeastRepairOperator(FeastCommandOperator):
     :param step: how much of the event time is loaded at once, by default a day.
     :param dry_run: only print what would be loaded, as a table in the log.
     :param allow_empty: a registry without a feature view that is online is a success.
-    :param allow_future: the range may end in the future; what comes until then counts as loaded.
+    :param allow_future: the range may end in the future (by more than a minute, which is allowed for clocks that
+        differ); what comes until then counts as loaded.
     :raises FeastDagError: at parse for literal values that cannot work, when run for templated ones.
     """
 
@@ -110,12 +112,28 @@ class FeastRepairOperator(FeastCommandOperator):
             self._check_range()
 
     def _check_range(self) -> None:
-        if bool(self.start) == bool(self.lookback):
+        if self.start and self.lookback:
             raise FeastDagError(
-                f"a repair needs a range: start={self.start!r}, lookback={self.lookback!r}",
+                f"a repair's range begins once: start={self.start!r}, lookback={self.lookback!r}",
                 where=f"task {self.task_id!r}",
                 remedy="give either start= (and end=), or lookback='30d' for the thirty days before the run's end",
             )
+
+    def _schedule_start(self, context: Any) -> datetime:
+        """Where the schedule begins.
+
+        :raises FeastDagError: when it has no beginning.
+        """
+        dag = context.get("dag") if context else None
+        start: datetime | None = getattr(dag, "start_date", None) or self.start_date
+        if start is None:
+            raise FeastDagError(
+                "a repair needs a range, and its DAG has no start_date that could be the beginning",
+                where=f"task {self.task_id!r}",
+                remedy="give start= (and end=), or lookback='30d' for the thirty days before the run's end, or give the "
+                "DAG a start_date",
+            )
+        return start
 
     @property
     def allows_empty(self) -> bool:
@@ -139,9 +157,17 @@ class FeastRepairOperator(FeastCommandOperator):
         self._check_range()
         last = end_of(self.end, context)
         if not self.allow_future:
-            check_past(last, datetime.now(UTC))
-        length = parse_duration(self.lookback, "lookback") if self.lookback else None
-        return resolve_window(self.start, last, lookback=length)
+            check_past(last, datetime.now(UTC), given=self.end not in (None, ""))
+        if self.lookback:
+            return resolve_window(None, last, lookback=parse_duration(self.lookback, "lookback"))
+        if self.start:
+            return resolve_window(self.start, last)
+        found = resolve_window(self._schedule_start(context), last)
+        self.log.info(
+            "The range of this repair is %s: it begins with the DAG, for neither start= nor lookback= is given.",
+            found,
+        )
+        return found
 
     def feast_command(self, context: Context) -> tuple[FeastCommand, Window | None]:
         """The runner's ``repair`` with this run's range."""

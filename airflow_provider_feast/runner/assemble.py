@@ -20,6 +20,7 @@ MODULES = (
     "stopping",
     "reasons",
     "progress",
+    "registry_files",
     "watching",
     "deletions",
     "gaps",

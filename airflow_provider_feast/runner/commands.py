@@ -212,6 +212,7 @@ def run_command(options: argparse.Namespace, session: Session) -> None:
     if subcommand != "version":
         watcher.install(options.allow_empty or subcommand not in MATERIALIZE)
         watcher.guarding = options.older_windows == "guard"
+        watcher.saving_nothing = options.read_only
         if subcommand == "apply":
             guard_deletions(session.output, options.allow_deletions or options.allow_deletion)
         elif subcommand == "plan":

@@ -140,6 +140,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         choices=("guard", "overwrite"),
         help="guard: leave out older rows",
     )
+    running.add_argument("--read-only", action="store_true", help="the command saves nothing in the registry")
     running.add_argument("--allow-deletions", action="store_true", help="apply may delete objects")
     running.add_argument(
         "--allow-deletion", action="append", default=[], help='apply may delete this one: "FeatureView NAME"'

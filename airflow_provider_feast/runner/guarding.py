@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Callable, Sequence
 
 from airflow_provider_feast.runner.basics import CONFIGURATION, REFUSED, Failure
-from airflow_provider_feast.runner.intervals import aware
+from airflow_provider_feast.runner.intervals import TICK, aware, span_text
 
 READ_KEYS = 500
 """Entities per read: older SQLite takes 999 variables in a statement."""
@@ -21,6 +21,26 @@ def compares_itself(store: Any, config: Any) -> bool:
     if not any(cls.__name__ == "RedisOnlineStore" for cls in type(store).__mro__):
         return False
     return not getattr(config.online_store, "skip_dedup", False)
+
+
+class Tally:
+    """Counts the rows of a batch that a store which compares event times leaves out, older and equal ones.
+
+    Redis tells of each such row as it comes to it, and at the end of all that it wrote (Feast 0.67).
+
+    :param progress: what the store would tell otherwise.
+    """
+
+    def __init__(self, progress: Callable[[int], Any] | None) -> None:
+        self._progress, self._told = progress, [0]
+
+    def __call__(self, count: int) -> Any:
+        self._told.append(count)
+        return self._progress(count) if self._progress else None
+
+    @property
+    def left_out(self) -> int:
+        return sum(self._told[:-1])
 
 
 def latest_of_each(data: Sequence[Any]) -> list[Any]:
@@ -137,4 +157,24 @@ def older(name: str, window: str, last: datetime, newest: datetime, policy: str)
         "older_window",
         f"{name} is loaded up to {newest.isoformat()} already, and {window} is older: loading it could put older "
         f"values online ({why}). older_windows='extend' would load up to {newest.isoformat()}, {newest - last} more",
+    )
+
+
+def extension_cost(name: str, start: datetime, newest: datetime, end: datetime) -> str:
+    """What ``extend`` loads of a view for a plan that begins at ``start`` and ends at ``end``, excluded."""
+    more = newest + TICK - end
+    cost = f"{more} more than the plan asks for" if more > TICK else "no more than the plan asks for"
+    return (
+        f"{name} is loaded up to {newest.isoformat()} already: older_windows='extend' loads "
+        f"{span_text((start, newest + TICK))} of it at once, {cost}"
+    )
+
+
+def ahead_of_time(name: str, newest: datetime) -> str:
+    """A warning: the registry says that what is to come is loaded."""
+    return (
+        f"WARNING: {name}: the registry says that it is loaded up to {newest.isoformat()}, which is in the future, so "
+        "materialize-incremental loads nothing until then. Somebody gave a wrong end. Until then load it with "
+        "FeastMaterializeOperator, which does not go by that; to be rid of it, apply the definitions without this "
+        "feature view and then with it again (which empties its online table), and load it anew"
     )

@@ -101,8 +101,8 @@ def tell(options: argparse.Namespace, session: Session) -> None:
 def whole_registry(options: argparse.Namespace, session: Session) -> Reading:
     """What the registry holds, whole.
 
-    A registry file is not replaced but written over. Who reads it meanwhile finds half of an object, which is an error,
-    or fewer objects, which is none: so it is read until two readings find the same objects.
+    Whoever writes a registry file without this runner writes over it. Who reads it meanwhile finds half of an object,
+    which is an error, or fewer objects, which is none: so it is read until two readings find the same objects.
     """
     before: list[tuple[str, str]] | None = None
     for pause in READ_PAUSES:

@@ -8,7 +8,7 @@ microsecond.
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import Any, Iterable, Mapping
+from typing import Any, Collection, Iterable, Mapping, Sequence
 
 Span = tuple[datetime, datetime]
 DAY = timedelta(days=1)
@@ -74,6 +74,38 @@ def cut(span: Span, step: timedelta) -> list[Span]:
         found.append((at, min(border, end)))
         at = border
     return found
+
+
+def is_older(last: datetime, newest: datetime | None) -> bool:
+    """Whether a window that ends at ``last``, included, ends before what is loaded up to ``newest``."""
+    return newest is not None and newest - last > TICK
+
+
+def first_start(ttl: timedelta | None, last: datetime) -> datetime:
+    """Where a view begins that was never loaded: what has not expired at the end of the window.
+
+    Feast counts from now instead (0.67, ``materialize_incremental``), which leaves out what a late run is for.
+
+    :param ttl: of the view; none, or zero, counts as 52 weeks, as in Feast. Nothing begins before 1970.
+    :param last: the end of the window, included.
+    """
+    end = last + TICK
+    return end - min(ttl or timedelta(weeks=52), end - EPOCH)
+
+
+def within_extension(
+    intervals: Sequence[Span], start: datetime, newest: datetime, starts: Collection[datetime]
+) -> bool:
+    """Whether what is loaded last is a window of the same plan that was extended over the one that begins at ``start``.
+
+    :param intervals: of the view, in the order in which they were loaded.
+    :param newest: the newest end of the view, included.
+    :param starts: where the chunks of the plan begin.
+    """
+    if not intervals:
+        return False
+    first, last = map(aware, intervals[-1])
+    return first in starts and first < start and last == newest
 
 
 def repair_spans(gaps: list[Span], newest: datetime | None, guarded: bool, step: timedelta) -> list[Span]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Sequence
 
 from airflow_provider_feast.runner.basics import REFUSED, Failure
 from airflow_provider_feast.runner.commands import Session, open_store, print_traceback, run_through_python
-from airflow_provider_feast.runner.gaps import Gaps
-from airflow_provider_feast.runner.guarding import newest_end, older
+from airflow_provider_feast.runner.gaps import Gaps, with_intervals
+from airflow_provider_feast.runner.guarding import ahead_of_time, extension_cost, newest_end, older
 from airflow_provider_feast.runner.inspecting import listed_objects
-from airflow_provider_feast.runner.intervals import TICK
+from airflow_provider_feast.runner.intervals import TICK, first_start, is_older, within_extension
 from airflow_provider_feast.runner.output import quiet
 from airflow_provider_feast.runner.planning import (
     Load,
     around,
+    as_one,
     completion_index,
     in_order,
     read_plan,
@@ -38,9 +39,22 @@ class Materializer:
         self._session, self._options = session, options
         self._store: Any = None
         self._orders: dict[tuple[str, ...], list[str]] = {}
+        self._starts: frozenset[datetime] = frozenset()
         policy = getattr(options, "gaps", "ignore")
         self._gaps = Gaps(policy, session.output, session.report, is_local)
         self.failed: dict[str, tuple[str, str, str]] = {}
+
+    def chunks_as_loaded(self, chunks: list[list[Load]]) -> list[list[Load]]:
+        """The chunks of a plan, each as one window where older rows cannot be left out.
+
+        Were such a chunk loaded window by window and stopped in its middle, its first window would be older than what is
+        noted of its others, and the next try could never load it.
+        """
+        policy = self._options.older_windows
+        self._starts = frozenset(chunk[0].start for chunk in chunks if chunk[0].start is not None)
+        self._store = open_store(self._options, self._session)
+        whole = policy in ("refuse", "extend") or (policy == "guard" and not self._session.watcher.local)
+        return [as_one(chunk) for chunk in chunks] if whole else chunks
 
     def load(
         self,
@@ -55,7 +69,8 @@ class Materializer:
         :param before: the chunks of the plan that are done already.
         :param after: those that are left to other processes.
         """
-        self._store = open_store(self._options, self._session)
+        self._store = self._store or open_store(self._options, self._session)
+        self._tell_cost(windows, after)
         orders = [(window, self._order(window.views)) for window in windows]
         total = sum(len(names) for _, names in orders)
         starts = (time.monotonic() - self._session.began) * len(after)
@@ -121,40 +136,88 @@ class Materializer:
             self._store = open_store(self._options, self._session)
 
     def _load(self, window: Load, name: str) -> None:
-        start, last = window.start, window.last
+        start = window.start
         if start is None:
-            self._load_what_is_new(name, last)
+            self._load_what_is_new(name, window.last)
             return
-        policy = self._options.older_windows
-        newest = self._newest_end(name)
-        if policy != "overwrite" and newest is not None and newest - last > TICK:
-            if policy == "skip":
-                self._session.output.event(
-                    "view_skipped", view=name, start=start, end=window.end, newest=newest
-                )
-                print(f"{name} {window}: skipped, for it is loaded up to {newest.isoformat()} already")
-                return
-            if policy == "refuse" or (policy == "guard" and not self._session.watcher.local):
-                raise older(name, str(window), last, newest, policy)
-            if policy == "extend":
-                print(f"{name} {window}: extended by {newest - last} up to {newest.isoformat()}")
-                last = newest
+        last: datetime | None = window.last
+        newest = newest_end(self._view(name))
+        if (
+            self._options.older_windows != "overwrite"
+            and newest is not None
+            and is_older(window.last, newest)
+        ):
+            last = self._end_of_older(window, start, name, newest)
+        if last is not None:
+            self._materialize(name, start, last)
+
+    def _materialize(self, name: str, start: datetime, last: datetime) -> None:
         with quiet():
             self._store.materialize(start_date=start, end_date=last, feature_views=[name])
 
+    def _end_of_older(self, window: Load, start: datetime, name: str, newest: datetime) -> datetime | None:
+        """Up to where a window is loaded that ends before what is loaded already; ``None`` leaves it out.
+
+        :raises Failure: when that is the policy, or older rows could not be left out.
+        """
+        policy = self._options.older_windows
+        if policy == "refuse" or (policy == "guard" and not self._session.watcher.local):
+            raise older(name, str(window), window.last, newest, policy)
+        if policy == "skip":
+            self._tell_skipped(name, window, newest, f"it is loaded up to {newest.isoformat()} already")
+            return None
+        if policy == "extend":
+            if within_extension(self._view(name).materialization_intervals, start, newest, self._starts):
+                self._tell_skipped(
+                    name, window, newest, "an earlier window of this plan was extended over it"
+                )
+                return None
+            print(f"{name} {window}: extended by {newest - window.last} up to {newest.isoformat()}")
+            return newest
+        return window.last
+
+    def _tell_skipped(self, name: str, window: Load, newest: datetime, why: str) -> None:
+        self._session.output.event(
+            "view_skipped", view=name, start=window.start, end=window.end, newest=newest
+        )
+        print(f"{name} {window}: skipped, for {why}")
+
+    def _tell_cost(self, windows: list[Load], after: Sequence[list[Load]]) -> None:
+        """What ``extend`` is going to load of each view, before the first load."""
+        start, last, names = windows[0].start, windows[0].last, windows[0].views
+        if self._options.older_windows != "extend" or start is None:
+            return
+        end = [*windows, *(window for chunk in after for window in chunk)][-1].end
+        for name in self._order(names):
+            view = self._view(name)
+            newest = newest_end(view)
+            if newest is None or not is_older(last, newest):
+                continue
+            if not within_extension(view.materialization_intervals, start, newest, self._starts):
+                print(extension_cost(name, start, newest, end))
+
     def _load_what_is_new(self, name: str, last: datetime) -> None:
-        newest = self._newest_end(name)
+        view = self._view(name)
+        newest = newest_end(view)
         self._gaps.find(self._store, name, last)
         if newest is not None and newest >= last:  # Feast would note an interval that runs backwards
             self._session.output.event("view_skipped", view=name, end=last + TICK, newest=newest)
             print(f"{name}: nothing is new, for it is loaded up to {newest.isoformat()} already")
-        else:
+            if newest > datetime.now(timezone.utc):
+                self._session.report.ahead(name, newest)
+                print(ahead_of_time(name, newest), file=sys.stderr)
+        elif not with_intervals(
+            [view]
+        ):  # of an on-demand view Feast keeps no record: all of its sources' TTL
             with quiet():
                 self._store.materialize_incremental(end_date=last, feature_views=[name])
+        else:
+            start = first_start(view.ttl, last) if newest is None else newest + TICK
+            self._materialize(name, start, last)
         self._gaps.fill(self._store, name)
 
-    def _newest_end(self, name: str) -> datetime | None:
-        return newest_end(self._store._get_feature_views_to_materialize([name])[0])
+    def _view(self, name: str) -> Any:
+        return self._store._get_feature_views_to_materialize([name])[0]
 
     def conclude(self) -> None:
         """Raise what went wrong, if anything did."""
@@ -184,12 +247,13 @@ def materialize(options: argparse.Namespace, session: Session) -> None:
     session.report.body["chunk"] = wanted[0] if len(wanted) == 1 else None
     session.watcher.guarding = options.older_windows == "guard"
     place = f"chunk {wanted[0] + 1} of {len(chunks)}" if len(wanted) == 1 < len(chunks) else ""
-    before, after = around(chunks, wanted, options.chunks)
     materializer = Materializer(session, options)
 
     def work() -> None:
         session.output.event("plan_started", digest=digest, chunks=wanted, of=len(chunks))
-        materializer.load([window for number in wanted for window in chunks[number]], place, before, after)
+        loads = materializer.chunks_as_loaded(chunks)
+        before, after = around(loads, wanted, options.chunks)
+        materializer.load([window for number in wanted for window in loads[number]], place, before, after)
 
     run_through_python(options, session, work)
     materializer.conclude()

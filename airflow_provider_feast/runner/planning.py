@@ -67,6 +67,11 @@ def written_out(rule: dict[str, Any]) -> list[list[Load]]:
     return [windows[first : first + size] for first in range(0, len(windows), size)]
 
 
+def as_one(chunk: list[Load]) -> list[Load]:
+    """The windows of a chunk, which follow on one another, as one."""
+    return [Load(chunk[0].start, chunk[-1].end, chunk[0].views)]
+
+
 def numbers(text: str) -> list[int]:
     """``0,2,4-6`` as numbers."""
     found: list[int] = []

@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 import threading
+from datetime import datetime
 from typing import Any, Callable, Mapping, Sequence
 
 from airflow_provider_feast.runner.basics import MIN_MESSAGE, SCHEMA, one_line, shortened, utc_now
@@ -76,7 +77,7 @@ def within(lists: dict[str, list[str]], limit: int, omitted: int = 0) -> dict[st
 
 
 MOST_FAILED = 10
-"""Failed views that the result names: they must fit."""
+"""Views of a kind (failed, ahead of time) that the result names: they must fit."""
 
 
 class Report:
@@ -101,6 +102,7 @@ class Report:
             "failed": [],
             "gaps": {},
             "gaps_omitted": 0,
+            "ahead": {},
             "views": {},
             "views_omitted": 0,
             "changes": None,
@@ -131,6 +133,13 @@ class Report:
         for view, gap in every[:MOST_GAPS]:
             named.setdefault(view, []).append([moment.isoformat() for moment in gap])
         self.body.update(gaps=named, gaps_omitted=max(0, len(every) - MOST_GAPS))
+        self.write()
+
+    def ahead(self, view: str, newest: datetime) -> None:
+        """The registry says that a view is loaded up to a time that is still to come."""
+        self.body["ahead"] = dict(
+            sorted({**self.body["ahead"], view: newest.isoformat()}.items())[:MOST_FAILED]
+        )
         self.write()
 
     def fail(self, view: str) -> None:

@@ -9,12 +9,16 @@ from inspect import signature
 from typing import Any, Callable
 
 from airflow_provider_feast.runner.basics import BATCH_ROWS, NOTHING, Failure, Interrupted, wrap
-from airflow_provider_feast.runner.guarding import newer_rows, newest_end, older
-from airflow_provider_feast.runner.intervals import TICK, aware
+from airflow_provider_feast.runner.guarding import Tally, compares_itself, newer_rows, newest_end, older
+from airflow_provider_feast.runner.intervals import aware, is_older
 from airflow_provider_feast.runner.output import Output
 from airflow_provider_feast.runner.progress import Progress
+from airflow_provider_feast.runner.registry_files import Unsaved, write_whole
 from airflow_provider_feast.runner.report import Report
 from airflow_provider_feast.runner.stopping import Stopper
+
+WRITE_PARAMETERS = ("self", "config", "table", "data", "progress")
+"""Of ``OnlineStore.online_write_batch``."""
 
 
 class Watcher:
@@ -30,7 +34,7 @@ class Watcher:
         self._last: datetime | None = None
         self._states: dict[str, Any] = {}
         self._seen: set[str] = set()
-        self.guarding = self.reading = False
+        self.guarding = self.reading = self.saving_nothing = False
         self.progress: Progress | None = None
         self.selected: int | None = None
         self.current = ""
@@ -40,10 +44,12 @@ class Watcher:
     def install(self, allow_empty: bool) -> None:
         from feast import FeatureStore
         from feast.infra.passthrough_provider import PassthroughProvider
+        from feast.infra.registry.file import FileRegistryStore
         from feast.infra.registry.registry import Registry
 
         self._allow_empty = allow_empty
         wrap(Registry, "commit", self._commit)
+        wrap(FileRegistryStore, "_write_registry", write_whole)
         wrap(FeatureStore, "_get_feature_views_to_materialize", self._select)
         wrap(PassthroughProvider, "materialize_single_feature_view", self._view)
         for name in ("materialize", "materialize_incremental"):
@@ -65,6 +71,9 @@ class Watcher:
         if self.reading:  # Feast makes a registry that is not there; who only reads holds no lock
             raise nothing("the registry does not exist yet")
         proto = getattr(registry, "cached_registry_proto", None)
+        if self.saving_nothing:
+            registry._registry_store = Unsaved(registry._registry_store, proto)
+            return None
         if self.selected is None and not self._allow_empty and not getattr(proto, "projects", True):
             raise nothing("the registry does not exist yet, or it is empty")
         with self._stopper.shielded():
@@ -85,7 +94,7 @@ class Watcher:
         """Rows that do not pass through here cannot be left out."""
         for view in views:
             newest = newest_end(view)
-            if newest is not None and newest - last > TICK:
+            if newest is not None and is_older(last, newest):
                 raise older(view.name, f"what ends at {last.isoformat()}", last, newest, "guard")
 
     def _command(self, original: Callable[..., Any], store: Any, *args: Any, **kwargs: Any) -> Any:
@@ -100,6 +109,8 @@ class Watcher:
             with self._stopper.shielded():
                 self._heal(store)
             raise
+        finally:
+            self._last = None  # who only looks for views, between two loads, asks for no window
         for name in sorted(set(self._states) - self._seen):
             rows = self.rows[name] - before[name] if name in self.rows else None
             self._finished(name, rows, self.older[name] - older[name], begin, {})
@@ -155,24 +166,25 @@ class Watcher:
 
     def _write(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """A batch on its way to the online store; without what is older than what is there, if asked for."""
-        given = {**dict(zip(("self", "config", "table", "data"), args)), **kwargs}
+        given = {**dict(zip(WRITE_PARAMETERS, args)), **kwargs}
         data = given.get("data")
+        if data is None or not hasattr(data, "__len__"):
+            return original(*args, **kwargs)
         name = str(getattr(given.get("table"), "name", self.current))
-        if self.guarding and hasattr(data, "__len__"):
-            kept = newer_rows(given["self"], given["config"], given["table"], given["data"])
-            self.older[name] += len(given["data"]) - len(kept)
-            data = kept
-            if not kept:
-                return None
-            if "data" in kwargs:
-                kwargs["data"] = kept
-            else:
-                args = (*args[:3], kept, *args[4:])
-        result = original(*args, **kwargs)
-        if data is not None and hasattr(data, "__len__"):
-            self.rows[name] += len(data)
-            if self.progress is not None:
-                self.progress.wrote(len(data))
+        if self.guarding:
+            given["data"] = newer_rows(given["self"], given["config"], given["table"], data)
+        kept, tally = given["data"], Tally(given.get("progress"))
+        result = None
+        if kept or not self.guarding:
+            if "progress" in given and compares_itself(given["self"], given["config"]):
+                given["progress"] = tally
+            positional = [given[parameter] for parameter in WRITE_PARAMETERS[: len(args)]]
+            result = original(*positional, **{key: given[key] for key in kwargs})
+        written = len(kept) - min(tally.left_out, len(kept))
+        self.older[name] += len(data) - written
+        self.rows[name] += written
+        if self.progress is not None:
+            self.progress.wrote(written)
         return result
 
 

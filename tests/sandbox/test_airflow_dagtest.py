@@ -97,7 +97,7 @@ def test_the_result_of_a_materialization_tells_its_job_window_and_rows(quickstar
         *("schema", "outcome", "kind", "job", "namespace", "feature_store", "command", "window"),
         *("started", "finished", "duration_seconds", "image", "feast_version", "commit"),
         *("security_profile", "kubernetes_api_access", "views", "views_omitted"),
-        *("chunks", "gaps", "gaps_omitted", "changes"),
+        *("chunks", "gaps", "gaps_omitted", "ahead", "changes"),
     ]
     assert (result["schema"], result["outcome"], result["kind"]) == (1, "succeeded", "")
     assert result["job"] == xcoms["job_name"]

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +233,21 @@ def test_a_partitioned_run_loads_its_partition(standalone: Standalone) -> None:
     found = windows_of(standalone, "window_partition", run)
     start = at(run["partition_date"])
     assert found["plain"] == found["lookback"] == window(start, start + DAY)
+
+
+def test_a_run_at_the_beginning_of_its_partition_loads_nothing_and_says_how_to_start_later(
+    standalone: Standalone,
+) -> None:
+    standalone.unpause("window_begins")
+
+    def look() -> dict[str, Any] | None:
+        last = runs_of(standalone, "window_begins", "scheduled")[-1]
+        return last if at(last["partition_date"]) + DAY > datetime.now(UTC) else None
+
+    run = wait_for(look, "the run of the partition that has begun", 120)
+    found = windows_of(standalone, "window_begins", run)
+    assert f"ends at {(at(run['partition_date']) + DAY).isoformat()}, in the future" in found["plain"]
+    assert "run_offset=-1" in found["plain"]
 
 
 # --- the three uses --------------------------------------------------------------------------------

@@ -75,8 +75,42 @@ def test_each_view_goes_on_where_it_stands(repo: Repo) -> None:
     starts = {
         event["view"]: event["start"] for event in repo.events() if event["feast_event"] == "view_finished"
     }
-    assert starts[VIEW] == (DAY_0 + 2 * DAY - timedelta(microseconds=1)).isoformat()
-    assert datetime.fromisoformat(starts["another"]) < DAY_0
+    assert starts[VIEW] == (DAY_0 + 2 * DAY).isoformat()
+    assert starts["another"] == (DAY_0 + 4 * DAY - 3650 * DAY).isoformat()
+
+
+def test_a_row_of_the_last_microsecond_is_loaded_once(repo: Repo) -> None:
+    write_rows(repo.parquet, [*ROWS, Row(3, 3 * 86_400 * 10**6 - 1, 7)])
+    assert load_up_to(repo, DAY_0 + 3 * DAY, VIEW).views[VIEW].rows == 3
+    assert load_up_to(repo, DAY_0 + 4 * DAY, VIEW).views[VIEW].rows == 2, "not the row of thing 3 once more"
+
+
+@pytest.mark.parametrize("ttl", [1, 0])
+def test_a_first_load_begins_where_nothing_has_expired_at_its_end(repo: Repo, ttl: int) -> None:
+    """Counted from now, as Feast does, a late run would load nothing and note an interval that runs backwards."""
+    text = (DEFINITIONS + AND_ANOTHER).replace("days=3650", f"days={ttl}")
+    (repo.home / "definitions.py").write_text(text)
+    assert repo.feast("apply") == 0, repo.log.read_text()
+    for end in (2, 3):
+        result = load_up_to(repo, DAY_0 + end * DAY, "another")
+        assert (result.verdict, result.views["another"].rows, result.gaps) == ("succeeded", 2, {})
+    first = DAY_0 + 2 * DAY - (ttl or 364) * DAY
+    assert repo.runner("inspect") == 0
+    (view,) = (event for event in repo.events() if event.get("name") == "another")
+    assert view["intervals"] == [
+        [first.isoformat(), (DAY_0 + 3 * DAY - timedelta(microseconds=1)).isoformat()]
+    ]
+
+
+def test_a_view_that_is_loaded_up_to_the_future_is_told_of(repo: Repo) -> None:
+    """Somebody gave a wrong end: nothing would be loaded for years, and every run would be a success."""
+    assert repo.feast("materialize", "2026-03-01T00:00:00", "2130-01-01T00:00:00", "-v", VIEW) == 0
+    result = load_up_to(repo, DAY_0 + 6 * DAY)
+    assert (result.verdict, set(result.views)) == ("succeeded", {"another"})
+    assert result.ahead == {VIEW: "2130-01-01T00:00:00+00:00"}
+    said = repo.log.read_text()
+    assert f"WARNING: {VIEW}: the registry says that it is loaded up to 2130-01-01T00:00:00+00:00" in said
+    assert load_up_to(repo, DAY_0 + 6 * DAY, "another").ahead == {}
 
 
 def test_an_end_that_is_reached_already_loads_nothing_and_leaves_no_interval(repo: Repo) -> None:

@@ -94,11 +94,12 @@ def test_each_window_of_each_view_is_asked_for_and_its_rows_are_unknown(repo: Re
         assert asked == [
             ("/materialize", ["another"], "2026-03-04"),
             ("/materialize", [VIEW], "2026-03-04"),
-            ("/materialize", [VIEW], "2026-03-05"),
+            *([("/materialize", [VIEW], "2026-03-05")] if policy == "overwrite" else []),
         ], "a view that failed is not asked for again"
         result = repo.result()
         assert (result["failed"], set(result["views"])) == (["another"], {VIEW})
-        assert (result["views"][VIEW]["rows"], result["views"][VIEW]["windows"]) == (None, 2)
+        windows = 2 if policy == "overwrite" else 1
+        assert (result["views"][VIEW]["rows"], result["views"][VIEW]["windows"]) == (None, windows)
     assert "an unknown number of rows" in repo.log.read_text()
 
 
@@ -114,4 +115,8 @@ def test_an_older_window_is_refused_for_the_server_would_write_older_values(
 def test_what_is_new_is_asked_for_view_by_view(repo: Repo, server: Server) -> None:
     assert repo.runner("materialize", "--plan", IncrementalPlan(DAY_0 + 5 * DAY, (VIEW,)).to_json()) == 0
     ((path, body),) = server.asked
-    assert (path, body["feature_views"]) == ("/materialize-incremental", [VIEW])
+    assert (path, body["feature_views"]) == ("/materialize", [VIEW])
+    assert (body["start_ts"], body["end_ts"]) == (
+        (DAY_0 + 3 * DAY).isoformat(),
+        (DAY_0 + 5 * DAY - timedelta(microseconds=1)).isoformat(),
+    )

@@ -46,6 +46,7 @@ class Task:
     yaml: str = YAML
     said: list[str] = field(default_factory=list)
     key: naming.TaskKey = KEY
+    plan: str = ""
 
     def name(self, count: int) -> str:
         return naming.job_name("apply", self.key, self.epoch, count)
@@ -69,13 +70,14 @@ class Task:
         pod = job["spec"]["template"]["spec"]
         pod["containers"][0]["command"] = ["python3", "-c", self.code]
         pod["terminationGracePeriodSeconds"] = 1
+        job["metadata"]["annotations"] |= {naming.A_PLAN: self.plan} if self.plan else {}
         job["metadata"]["annotations"][naming.A_MANIFEST_DIGEST] = manifest_digest(job)
         return job
 
     def submit(self) -> Submission:
         """Submit, and let the Job run as a wait does."""
         files = {"feature_store.yaml": self.yaml}
-        wanted = Wanted(self.key, self.epoch, self.name, self.build, files)
+        wanted = Wanted(self.key, self.epoch, self.name, self.build, files, plan=self.plan)
         made = create_or_adopt(self.cluster, wanted, say=self.said.append)
         if ended(made.job):
             return made
@@ -185,6 +187,21 @@ def test_the_outcome_of_a_succeeded_job_is_taken_and_nothing_runs_twice(
     second = a_task.submit()
     assert second.adopted
     assert [uid(job) for job in a_task.jobs()] == [uid(second.job)] == [uid(first.job)]
+
+
+def test_a_succeeded_job_of_another_plan_is_no_answer_and_stays_as_a_record(
+    api_client: Any, a_task: Task
+) -> None:
+    """A worker dies after the load, and the author changes its range before the retry."""
+    a_task.code, a_task.plan = "pass", "first"
+    first = a_task.submit().job
+    finished(api_client, first, "Complete")
+    a_task.plan = "second"
+    second = a_task.submit()
+    assert (second.adopted, uid(second.job) != uid(first)) == (False, True)
+    assert len(a_task.jobs()) == 2
+    finished(api_client, second.job, "Complete")
+    assert uid(a_task.submit().job) == uid(second.job)
 
 
 def test_a_failed_job_stays_as_a_record_and_the_retry_gets_a_new_one(api_client: Any, a_task: Task) -> None:

@@ -46,7 +46,8 @@ def make() -> None:
 SCHEDULES = {
     "window_interval": CronDataIntervalTimetable("@daily", timezone="UTC"),
     "window_trigger": "@daily",
-    "window_partition": CronPartitionTimetable("0 0 * * *", timezone="Europe/Berlin"),
+    "window_partition": CronPartitionTimetable("0 0 * * *", timezone="Europe/Berlin", run_offset=-1),
+    "window_begins": CronPartitionTimetable("0 0 * * *", timezone="Europe/Berlin"),
     "window_manual": None,
     "window_asset": DAYS,
 }

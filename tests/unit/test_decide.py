@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_feast.jobs.submit import condition, decide
-from airflow_provider_feast.model.naming import A_MANIFEST_DIGEST, L_EPOCH
+from airflow_provider_feast.model.naming import A_MANIFEST_DIGEST, A_PLAN, L_EPOCH
 
 SAME, OTHER = "same", "other"
 
@@ -17,6 +17,7 @@ def job(
     *,
     epoch: int = 1,
     digest: str = SAME,
+    plan: str = "",
     created: int = 1,
     deleting: bool = False,
     **status: str,
@@ -24,7 +25,7 @@ def job(
     metadata = {
         "name": name,
         "labels": {L_EPOCH: str(epoch)},
-        "annotations": {A_MANIFEST_DIGEST: digest},
+        "annotations": {A_MANIFEST_DIGEST: digest, **({A_PLAN: plan} if plan else {})},
         "creationTimestamp": f"2026-01-01T00:00:{created:02d}Z",
     }
     if deleting:
@@ -111,3 +112,12 @@ def test_a_condition_is_met_when_its_status_is_the_text_true(status: str | None,
     assert not condition(found, "Failed")
     assert not condition({}, "Complete")
     assert not condition({"status": {"conditions": None}}, "Complete")
+
+
+@pytest.mark.parametrize(("done", "wanted", "adopted"), [("p", "p", "a"), ("p", "q", None), ("", "q", None)])
+def test_a_job_that_succeeded_counts_only_for_the_plan_that_is_wanted(
+    done: str, wanted: str, adopted: str | None
+) -> None:
+    """A worker dies after the load, and the author changes its end: the range that is wanted now was never loaded."""
+    decision = decide([job(Complete="True", plan=done)], "1", lambda name: SAME, wanted)
+    assert (decision.adopt and decision.adopt["metadata"]["name"], decision.delete) == (adopted, [])

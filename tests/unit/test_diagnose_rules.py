@@ -18,13 +18,16 @@ from job_objects import (
     ended,
     event,
     failure,
+    index_pod,
     job,
     pod,
     startup,
+    told,
     waits,
 )
 
 from airflow_provider_feast.jobs.diagnose import diagnose
+from airflow_provider_feast.model.naming import A_CHUNK_COUNT, A_CHUNKS
 from airflow_provider_feast.model.outcome import JobState, Outcome
 
 DEADLINE = ("Failed", "True", "DeadlineExceeded")
@@ -634,12 +637,28 @@ def test_a_deadline_says_how_far_the_command_came() -> None:
     assert "driver_stats (1200 rows)" in problem.cause
 
 
-def test_a_deadline_after_all_indexes_were_complete_says_that_nothing_is_missing() -> None:
+def test_a_deadline_after_all_indexes_were_complete_is_a_success() -> None:
+    """Nothing is left to be done; the pods that have done it are told of, not the one that was stopped."""
     all_done = late(completions=4, completionMode="Indexed")
+    all_done["metadata"]["annotations"] = {A_CHUNKS: "0-3", A_CHUNK_COUNT: "4"}
     all_done["status"]["completedIndexes"] = "0,1-3"
-    problem = failure(job_object=all_done)
-    assert problem.kind == "deadline_exceeded"
-    assert "all 4 completion indexes were complete" in problem.cause
+    pods = [index_pod(number, told(10, chunk=number), number) for number in range(4)]
+    again = index_pod(3, "", 9, code=143)
+    outcome = diagnose(all_done, [*pods, again], [])
+    assert (outcome.state, outcome.problem) == (JobState.SUCCEEDED, None)
+    assert outcome.progress is not None
+    assert outcome.progress.done == {0, 1, 2, 3}
+    assert outcome.progress.totals.views["numbers"].rows == 40
+    single = late(completions=1)
+    single["status"]["succeeded"] = 1
+    assert diagnose(single, pods[:1], []).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("status", [{}, {"completedIndexes": "0-2"}, {"succeeded": 3}])
+def test_a_deadline_before_the_last_index_is_a_failure(status: dict[str, Any]) -> None:
+    some = late(completions=4, completionMode="Indexed")
+    some["status"] |= status
+    assert failure(job_object=some).kind == "deadline_exceeded"
 
 
 def test_a_deadline_amid_the_indexes_counts_them() -> None:

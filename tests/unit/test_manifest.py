@@ -271,6 +271,14 @@ def test_older_windows_are_for_materializing_and_deletions_for_applying() -> Non
     assert not {"--older-windows", "--allow-deletions"} & set(main_container(make_plan(LOAD))["command"])
 
 
+@pytest.mark.parametrize("argv", [["plan"], ["feature-views", "list"], ["registry-dump"]])
+def test_a_command_that_takes_no_lock_is_told_to_save_nothing(argv: list[str]) -> None:
+    read = main_container(make_plan(FeastCommand.read(argv)))["command"]
+    assert read.index("--read-only") < read.index("--")
+    for command in (APPLY, LOAD, FeastCommand.read(["feature-views", "disable", "a"])):
+        assert "--read-only" not in main_container(make_plan(command))["command"]
+
+
 def test_another_try_differs_only_in_its_annotation() -> None:
     first, second = build_job(make_plan(try_number=1)), build_job(make_plan(try_number=2))
     assert first["metadata"]["annotations"].pop(naming.A_TRY) == "1"

@@ -146,8 +146,8 @@ LITERALS: list[tuple[type, dict[str, Any], str]] = [
         {"gaps": "fill", "feature_views": ["a"], "version": "v2"},
         "loads no single version",
     ),
-    (FeastRepairOperator, {"lookback": None}, "a repair needs a range"),
-    (FeastRepairOperator, {"start": D1}, "a repair needs a range"),
+    (FeastMaterializeOperator, {"chunk": "36h", "step": "1d"}, "does not hold whole windows of step=1 day"),
+    (FeastRepairOperator, {"start": D1}, "a repair's range begins once"),
     (FeastRepairOperator, {"lookback": "a while"}, "lookback='a while'"),
     (FeastRepairOperator, {"step": "a while"}, "step='a while'"),
     (FeastRepairOperator, {"start": NAIVE, "lookback": None}, "start='2026-01-01T00:00:00' has no time zone"),
@@ -697,6 +697,12 @@ def test_gaps_are_told_by_default_and_of_a_version_nothing_is_known() -> None:
         ({"lookback": "2d"}, {"data_interval_start": D2, "data_interval_end": D3}, (D1, D3)),
         ({"lookback": "1d"}, {"logical_date": D2}, (D1, D2)),
         ({"start": D1, "lookback": None}, {"data_interval_start": D2, "data_interval_end": D3}, (D1, D3)),
+        (
+            {"lookback": None},
+            {"dag": SimpleNamespace(start_date=D1), "data_interval_start": D2, "data_interval_end": D3},
+            (D1, D3),
+        ),
+        ({"lookback": None, "start_date": D1, "end": D2}, {}, (D1, D2)),
     ],
 )
 def test_the_range_of_a_repair_ends_where_the_run_does_unless_it_is_given(
@@ -726,6 +732,62 @@ def test_what_is_to_come_is_not_loaded_unless_that_is_allowed(operator: Any, mor
     assert "allow_future=True" in str(caught.value)
     make(operator, end=now, **more).feast_command({})
     make(operator, end=soon, allow_future=True, **more).feast_command({})
+
+
+@pytest.mark.parametrize(
+    ("operator", "more"),
+    [
+        (FeastMaterializeOperator, {}),
+        (FeastMaterializeIncrementalOperator, {}),
+        (FeastRepairOperator, {}),
+    ],
+)
+@pytest.mark.parametrize("kind", ["partition", "interval"])
+def test_a_run_that_starts_before_its_window_is_over_is_told_how_to_start_later(
+    operator: Any, more: dict[str, Any], kind: str
+) -> None:
+    """A partition timetable without run_offset starts a run at the beginning of its partition: nothing is there yet."""
+    now = datetime.now(UTC)
+
+    def context(end: datetime) -> dict[str, Any]:
+        if kind == "interval":
+            return {"data_interval_start": end - DAY, "data_interval_end": end}
+        daily = CronPartitionTimetable(f"{end.minute} {end.hour} * * *", timezone="UTC")
+        return {"partition_date": end - DAY, "dag": SimpleNamespace(timetable=daily)}
+
+    soon = (now + timedelta(hours=2)).replace(second=0, microsecond=0)
+    with pytest.raises(FeastDagError, match=r"this run's window ends at .* in the future") as caught:
+        make(operator, **more).feast_command(context(soon))
+    assert "run_offset=-1" in caught.value.remedy
+    assert "allow_future=True" in caught.value.remedy
+    make(operator, allow_future=True, **more).feast_command(context(soon))
+    make(operator, **more).feast_command(context(soon - timedelta(hours=3)))
+
+
+@pytest.mark.parametrize("operator", [FeastMaterializeOperator, FeastMaterializeIncrementalOperator])
+def test_a_run_may_start_a_moment_before_its_interval_is_over(operator: Any) -> None:
+    """The clocks of a scheduler and of a worker differ a little."""
+    end = datetime.now(UTC) + timedelta(seconds=30)
+    make(operator).feast_command({"data_interval_start": end - DAY, "data_interval_end": end})
+
+
+def test_a_repair_of_a_dag_without_a_beginning_names_the_cure() -> None:
+    repair = make(FeastRepairOperator, lookback=None)
+    with pytest.raises(FeastDagError, match="its DAG has no start_date") as caught:
+        repair.feast_command({"dag": SimpleNamespace(start_date=None), "logical_date": D2})
+    assert "lookback='30d'" in caught.value.remedy
+
+
+def test_a_repair_of_all_that_the_schedule_covers_says_which_range_that_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    log = SimpleNamespace(info=lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(FeastRepairOperator, "log", log)
+    repair = make(FeastRepairOperator, lookback=None)
+    repair.feast_command({"dag": SimpleNamespace(start_date=D1), "logical_date": D2})
+    (line,) = said
+    assert line.startswith(f"The range of this repair is {Window(D1, D2)}: it begins with the DAG")
 
 
 def test_a_repair_without_an_end_is_refused() -> None:

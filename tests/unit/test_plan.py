@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pendulum
@@ -20,11 +21,11 @@ from airflow_provider_feast.model.plan import (
     Plan,
     choose_plan,
 )
-from airflow_provider_feast.model.windows import Window
+from airflow_provider_feast.model.windows import Window, parse_duration
 from airflow_provider_feast.runner.basics import Failure
 from airflow_provider_feast.runner.planning import read_plan, selected
 
-DAY = timedelta(days=1)
+DAY, TICK = timedelta(days=1), timedelta(microseconds=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MICROSECONDS = st.integers(1, 400 * 86400 * 10**6).map(lambda number: timedelta(microseconds=number))
 
@@ -78,8 +79,76 @@ def test_a_chunk_s_length_is_the_user_s() -> None:
     assert choose_plan(days(2), window=timedelta(days=9)).window_count == 1
 
 
+@pytest.mark.parametrize(
+    ("chunk", "step", "per_chunk"),
+    [
+        ("36h", "18h", 2),
+        ("47h", "23h30m", 2),
+        ("100h", "20h", 5),
+        ("24h", "24h", 1),
+        ("7h", "7h", 1),
+        ("7d", "1d", 7),
+    ],
+)
+def test_a_chunk_is_as_long_as_it_was_asked_for(chunk: str, step: str, per_chunk: int) -> None:
+    plan = choose_plan(days(30), chunk=length(chunk))
+    assert (plan.step, plan.per_chunk) == (length(step), per_chunk)
+    assert plan.span(0).end - plan.span(0).start == length(chunk)
+
+
+def length(text: str) -> timedelta:
+    return sum((parse_duration(part, "x") for part in re.findall(r"\d+[a-z]", text)), timedelta(0))
+
+
+@given(st.integers(1, 100), st.integers(1, 30 * 86400 * 10**6))
+def test_a_range_of_whole_chunks_has_no_chunk_more(count: int, microseconds: int) -> None:
+    chunk = timedelta(microseconds=microseconds)
+    plan = choose_plan(Window(START, START + count * chunk), chunk=chunk)
+    assert plan.chunk_count == count
+    assert plan.step <= DAY
+    assert all(
+        abs(plan.span(number).end - START - (number + 1) * chunk) <= count * plan.per_chunk * TICK
+        for number in range(count)
+    )
+
+
+@pytest.mark.parametrize(
+    ("chunk", "step", "cure"),
+    [
+        ("12h", "2d", "2 days"),
+        ("36h", "1d", "1 day, 0:00:00 or 2 days"),
+        ("100h", "7h", "4 days, 2:00:00 or 4 days, 9:00"),
+    ],
+)
+def test_a_chunk_that_does_not_hold_whole_steps_is_refused(chunk: str, step: str, cure: str) -> None:
+    with pytest.raises(FeastDagError, match="does not hold whole windows") as caught:
+        choose_plan(days(30), chunk=length(chunk), window=length(step))
+    assert f"set chunk= to {cure}" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("range_", "step", "chunks"),
+    [
+        (1, "15m", 1),
+        (7, "15m", 1),
+        (7, "3d", 1),
+        (8, "15m", 2),
+        (30, "15m", 5),
+        (60, "10m", 9),
+        (365, "30d", 13),
+    ],
+)
+def test_up_to_seven_days_are_one_chunk_however_short_the_steps_are(
+    range_: int, step: str, chunks: int
+) -> None:
+    assert choose_plan(days(range_), window=length(step)).chunk_count == chunks
+
+
 def test_more_chunks_or_windows_than_a_job_may_have_are_refused_with_a_length_that_works() -> None:
     with pytest.raises(FeastDagError, match=r"one Job has at most 500") as caught:
+        choose_plan(days(1000), chunk=timedelta(hours=1))
+    assert "chunks of 1:00:00 make 24,000 of" in str(caught.value)
+    with pytest.raises(FeastDagError, match=r"chunks of 12:00:00 make 2,000") as caught:
         choose_plan(days(1000), chunk=timedelta(hours=12))
     assert "set chunk= to 2 days" in caught.value.remedy
     assert choose_plan(days(1000), chunk=2 * DAY).chunk_count == MOST_CHUNKS

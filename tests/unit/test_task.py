@@ -183,6 +183,7 @@ def test_a_succeeded_job_gives_one_small_result(monkeypatch: pytest.MonkeyPatch)
         "chunks": None,
         "gaps": {},
         "gaps_omitted": 0,
+        "ahead": {},
         "changes": None,
     }
 
