@@ -1,6 +1,7 @@
 """The three uses (daily, by hand, backfill) and the window of each kind of run: a real Airflow and the real Feast."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ LAST = END - DAY
 """Where backfills end: the scheduler itself makes the run of the day before END."""
 FIRST = LAST - DAYS * DAY
 VIEWS = sorted(demo_repo.VIEWS)
+SINCE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"
 USES = {"daily": "daily", "manual": "manual", "forward": "backfill", "back": "backfill", "range": "backfill"}
 """Stores, and the example that loads each: its DAGs are named after the store here."""
 
@@ -38,22 +40,23 @@ with DAG("prepare", schedule=None):
         feast_conn_id=["feast_manual", "feast_forward", "feast_back", "feast_range"]
     )
 """
-BACKWARDS = 10
-"""Days of the backfill that runs backwards: a run costs seconds of CPU."""
+IMPORTS = """
+from airflow.providers.cncf.kubernetes.operators import job
+from airflow_provider_feast.jobs import task
+"""
+"""A plugin: the scheduler imports it once, and not each of the tasks that are forked from it (seconds for each run)."""
+
+AT_ONCE = 8
+"""How many runs of a backfill may be active."""
 
 
-def backfill(dag_id: str, days: int, *options: str) -> list[str]:
-    """The command that makes a backfill of so many days up to LAST."""
-    span = [
-        "--from-date",
-        (LAST - days * DAY).date().isoformat(),
-        "--to-date",
-        (LAST - DAY).date().isoformat(),
-    ]
-    return ["backfill", "create", "--dag-id", dag_id, *span, "--max-active-runs", "8", *options]
+def backfill(dag_id: str, *options: str) -> list[str]:
+    """The command that makes a backfill of all days from FIRST up to LAST."""
+    span = ["--from-date", FIRST.date().isoformat(), "--to-date", (LAST - DAY).date().isoformat()]
+    return ["backfill", "create", "--dag-id", dag_id, *span, "--max-active-runs", str(AT_ONCE), *options]
 
 
-BACKFILLS = [backfill("forward_days", DAYS), backfill("back_days", BACKWARDS, "--run-backwards")]
+BACKFILLS = [backfill("forward_days"), backfill("back_days", "--run-backwards")]
 DEFINITIONS = demo_repo.definitions_text()
 FEWER = DEFINITIONS.replace("customer_profile = ", "customer_profile = None and ", 1)
 
@@ -121,7 +124,9 @@ def connections(
 def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DAG folder with the examples and the DAGs of windows."""
     home = tmp_path_factory.mktemp("uses")
-    (home / "dags").mkdir()
+    for name in ("dags", "plugins"):
+        (home / name).mkdir()
+    (home / "plugins" / "imports.py").write_text(IMPORTS, encoding="utf-8")
     windows = HERE.with_name("window_dags.py").read_text(encoding="utf-8")
     texts = {"prepare": PREPARE, "windows": windows.replace("@FIRST@", (END - DAY).isoformat())}
     texts |= {store: example(store, END - DAY if store == "daily" else FIRST) for store in USES}
@@ -383,16 +388,14 @@ def test_a_range_of_thirty_days_is_one_job(
     assert stores["range"].wrong_values(FIRST, END) == []
 
 
-@pytest.mark.parametrize(
-    ("store", "count", "backwards"), [("back", BACKWARDS, True), ("forward", DAYS, False)]
-)
+@pytest.mark.parametrize(("store", "backwards"), [("back", True), ("forward", False)])
 def test_eight_runs_of_a_backfill_at_once_lose_no_interval(
-    backfilling: Standalone, stores: dict[str, UseStore], store: str, count: int, backwards: bool
+    backfilling: Standalone, stores: dict[str, UseStore], store: str, backwards: bool
 ) -> None:
-    runs = backfill_runs(backfilling, f"{store}_days", count)
-    days = [(LAST - number * DAY, LAST - (number - 1) * DAY) for number in range(count, 0, -1)]
+    runs = backfill_runs(backfilling, f"{store}_days", DAYS)
+    days = [(FIRST + number * DAY, FIRST + (number + 1) * DAY) for number in range(DAYS)]
     assert [(at(run["data_interval_start"]), at(run["data_interval_end"])) for run in runs] == days
-    assert 2 < most_at_once(runs) <= 8
+    assert most_at_once(runs) == AT_ONCE, "the scheduler starts as many as may be active in one go"
     first, last = (at(run["start_date"]) for run in (runs[0], runs[-1]))
     assert (last < first) is backwards
     scheduled = runs_of(backfilling, f"{store}_days", "scheduled")[0]["dag_run_id"]
@@ -400,3 +403,19 @@ def test_eight_runs_of_a_backfill_at_once_lose_no_interval(
     for view in VIEWS:
         assert stores[store].intervals(view) == [*days, (LAST, END)]
     assert stores[store].wrong_values(FIRST, END) == []
+
+
+def test_a_run_that_must_wait_says_in_its_log_who_holds_the_lock_and_since_when(
+    backfilling: Standalone, cluster: Cluster
+) -> None:
+    """The runs of this backfill are deferred while they wait, so what is told after that comes from the triggerer."""
+    runs = backfill_runs(backfilling, "back_days", DAYS)
+    told = re.compile(
+        r"Waiting for the lock feast-back: Job feast-materialize-back-days-load-\S+ in namespace "
+        rf"{cluster.namespace} has held the whole registry since {SINCE}"
+    )
+    logs = [Instance(backfilling, "back_days", run["dag_run_id"], "load").log() for run in runs]
+    deferred = [log.partition("this task waits for it in the triggerer")[2] for log in logs]
+    waited = [log for log in deferred if told.search(log)]
+    assert waited, logs[0]
+    assert all("The lock feast-back is free now." in log for log in waited)
