@@ -55,6 +55,8 @@ class PlanWorld:
     :param rows: what the parquet file holds.
     """
 
+    concurrency = "registry"
+
     def __init__(self, sandbox: Sandbox, zygote: Zygote, home: Path, rows: list[Row]) -> None:
         self.sandbox, self.namespace = sandbox, f"plan-{uuid.uuid4().hex[:8]}"
         self._zygote, self._home = zygote, home
@@ -106,6 +108,7 @@ class PlanWorld:
             image=IMAGE,
             configuration=json.dumps(self.configuration(DATA)),
             job_overrides={"spec": {"template": {"spec": pod}}},
+            concurrency=self.concurrency,
         )
         kubernetes = json.dumps({"conn_type": "kubernetes", "extra": extra})
         return {"AIRFLOW_CONN_KUBERNETES_DEFAULT": kubernetes, "AIRFLOW_CONN_FEAST_DEFAULT": feast}

@@ -1,4 +1,4 @@
-"""What the example DAGs do besides the straight way of test_airflow_uses: each run by `dag.test()`, with the real Feast."""
+"""What the example DAGs do besides the straight way of test_airflow_uses: `dag.test()` and the real Feast."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ def test_a_repair_by_hand_shows_its_table_first_and_then_loads_what_is_missing(
     assert "Nothing is missing in" in again["repair"].log
 
 
-def test_a_dry_run_takes_window_and_mode_from_the_connection_as_the_run_itself_does(airflow: DagServer) -> None:
+def test_a_dry_run_takes_window_and_mode_from_the_connection_as_the_run_itself_does(
+    airflow: DagServer,
+) -> None:
     dry = by_hand(airflow, feature_store=ANOTHER, dry_run=True)
     assert dry["show"].state == "success", dry["show"].error
     found = re.search(r"all feature views would be loaded for \[(\S+), (\S+)\) in one piece", dry["show"].log)
@@ -149,7 +151,9 @@ def test_every_day_applies_where_plain_feast_tells_neither_commit_nor_changes(ai
     assert run["changed"].xcoms["return_value"] is True
 
 
-def test_every_day_applies_when_a_commit_is_known_and_nobody_knows_what_has_changed(airflow: DagServer) -> None:
+def test_every_day_applies_when_a_commit_is_known_and_nobody_knows_what_has_changed(
+    airflow: DagServer,
+) -> None:
     """As with a Feast whose plan the runner cannot read: the commit was applied before, the registry may lack objects."""
     known = airflow.run(f"""
 @task
