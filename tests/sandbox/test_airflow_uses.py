@@ -194,10 +194,17 @@ def windows_of(airflow: Standalone, dag_id: str, run: dict[str, Any]) -> dict[st
     return found
 
 
+def assert_ends_at(end: datetime, found: dict[str, str]) -> None:
+    """What loads up to an end, without a start of its own, takes this one for the run's."""
+    assert found["incremental"] == end.isoformat()
+    assert found["repair"] == window(end - timedelta(hours=6), end)
+
+
 def test_a_run_of_an_interval_timetable_loads_its_interval(standalone: Standalone) -> None:
     standalone.unpause("window_interval")
     found = windows_of(standalone, "window_interval", runs_of(standalone, "window_interval", "scheduled")[0])
     assert found["plain"] == found["lookback"] == window(END - DAY, END)
+    assert_ends_at(END, found)
 
 
 def test_a_run_of_a_cron_trigger_has_no_interval_and_needs_a_lookback(standalone: Standalone) -> None:
@@ -209,6 +216,7 @@ def test_a_run_of_a_cron_trigger_has_no_interval_and_needs_a_lookback(standalone
     assert "lookback=" in found["plain"]
     assert "CronDataIntervalTimetable" in found["plain"]
     assert found["lookback"] == window(END - timedelta(hours=6), END)
+    assert_ends_at(END, found)
 
 
 def test_a_run_by_hand_without_a_logical_date_needs_start_and_end_or_a_lookback(
@@ -221,6 +229,7 @@ def test_a_run_by_hand_without_a_logical_date_needs_start_and_end_or_a_lookback(
     assert "no data interval (a manual or asset-triggered run)" in found["plain"]
     assert "give start= and end=" in found["plain"]
     assert found["lookback"] == window(at(run["run_after"]) - timedelta(hours=6), at(run["run_after"]))
+    assert_ends_at(at(run["run_after"]), found)
 
 
 def test_a_run_that_an_asset_triggered_needs_a_lookback(standalone: Standalone) -> None:
@@ -230,6 +239,7 @@ def test_a_run_that_an_asset_triggered_needs_a_lookback(standalone: Standalone) 
     found = windows_of(standalone, "window_asset", run)
     assert "no data interval (a manual or asset-triggered run)" in found["plain"]
     assert found["lookback"] == window(at(run["run_after"]) - timedelta(hours=6), at(run["run_after"]))
+    assert_ends_at(at(run["run_after"]), found)
 
 
 def test_a_partitioned_run_loads_its_partition(standalone: Standalone) -> None:
@@ -238,6 +248,7 @@ def test_a_partitioned_run_loads_its_partition(standalone: Standalone) -> None:
     found = windows_of(standalone, "window_partition", run)
     start = at(run["partition_date"])
     assert found["plain"] == found["lookback"] == window(start, start + DAY)
+    assert found["incremental"] == (start + DAY).isoformat()
 
 
 # --- the three uses --------------------------------------------------------------------------------
@@ -312,21 +323,26 @@ def backfilling(prepared: Standalone) -> Standalone:
 
 
 def test_a_form_that_is_filled_in_badly_is_refused(standalone: Standalone) -> None:
-    standalone.unpause("manual")
-    for conf in (
-        {"command": "teardown"},
-        {"feature_store": "a b"},
-        {"start": "2026-01-01T00:00:00"},
-        {"end": "yesterday"},
-        {"feature_views": [""]},
-        {"feature_views": "driver_hourly_stats"},
-        {"older_windows": "later"},
-        {"chunk": "soon"},
-        {"dry_run": "yes"},
+    for dag_id in ("manual", "range_range"):
+        standalone.unpause(dag_id)
+    whole = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00+01:00"}
+    for dag_id, conf in (
+        ("manual", {"command": "teardown"}),
+        ("manual", {"feature_store": "a b"}),
+        ("manual", {"start": "2026-01-01T00:00:00"}),
+        ("manual", {"end": "yesterday"}),
+        ("manual", {"feature_views": [""]}),
+        ("manual", {"feature_views": "driver_hourly_stats"}),
+        ("manual", {"older_windows": "later"}),
+        ("manual", {"chunk": "soon"}),
+        ("manual", {"dry_run": "yes"}),
+        ("range_range", {**whole, "start": "2026-01-01T00:00:00"}),
+        ("range_range", {**whole, "end": "2026-01-02"}),
+        ("range_range", {"start": whole["start"]}),
     ):
         body = {"logical_date": None, "conf": conf}
-        answer = standalone.request("POST", "dags/manual/dagRuns", json=body)
-        assert answer.status_code == 400, (conf, answer.text)
+        answer = standalone.request("POST", f"dags/{dag_id}/dagRuns", json=body)
+        assert answer.status_code == 400, (dag_id, conf, answer.text)
 
 
 def test_a_range_is_loaded_by_hand_after_a_dry_run(
