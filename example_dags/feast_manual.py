@@ -7,6 +7,7 @@ has seen the list and approves it (Required Actions).
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
@@ -27,6 +28,7 @@ MOMENT = {
     "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$",
 }
 HOW = "How to load"
+LOG = logging.getLogger("airflow.task")  # what a task prints can end up in a folded part of its log
 
 PARAMS = {  # those without a section are what the form shows at first
     "command": Param(
@@ -67,7 +69,7 @@ PARAMS = {  # those without a section are what the form shows at first
         False,
         type="boolean",
         title="Dry run",
-        description="Change nothing, and say in the log what would happen.",
+        description="Change nothing, and say what would happen: in the log of the task show, repair or plan.",
     ),
     "feature_views": Param(
         None,
@@ -162,13 +164,15 @@ with DAG(
         given |= {"task_id": "dry_run", "feature_views": params["feature_views"] or None}
         if params["command"] == "materialize-incremental":
             last = FeastMaterializeIncrementalOperator(**given).last_end(context)
-            print(f"{views} would be loaded, each from its last end up to {last.isoformat()}.")
+            LOG.info("Would load %s, each from its last end up to %s.", views, last.isoformat())
             return
         operator = FeastMaterializeOperator(start=params["start"], chunk=params["chunk"], **given)
         span = operator.window(context, settings.lookback)
         plan = operator.load_plan(span, settings.command_mode, context)
         pieces = f"{plan.chunk_count} chunks" if plan and plan.chunk_count > 1 else "one piece"
-        print(f"{views} would be loaded for {span} in {pieces}, older windows: {params['older_windows']}.")
+        older = params["older_windows"]
+        LOG.info("Would load %s for %s", views, span)
+        LOG.info("in %s, older windows: %s.", pieces, older)
 
     plan = FeastPlanOperator(task_id="plan")
 

@@ -95,8 +95,9 @@ def test_a_dry_run_takes_window_and_mode_from_the_connection_as_the_run_itself_d
 ) -> None:
     dry = by_hand(airflow, feature_store=ANOTHER, dry_run=True)
     assert dry["show"].state == "success", dry["show"].error
-    found = re.search(r"all feature views would be loaded for \[(\S+), (\S+)\) in one piece", dry["show"].log)
+    found = re.search(r"Would load all feature views for \[(\S+), (\S+)\)", dry["show"].log)
     assert found, dry["show"].log
+    assert "in one piece, older windows: guard." in dry["show"].log
     first, last = map(datetime.fromisoformat, found.groups())
     assert last - first == 2 * DAY
 
