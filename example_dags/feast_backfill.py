@@ -18,6 +18,12 @@ except ImportError:  # older than Airflow 3.2
     from airflow.timetables.interval import CronDataIntervalTimetable
 
 COMMON = {"feast_conn_id": "feast_quickstart", "deferrable": True, "retries": 2}
+# Airflow checks "format" only where a library for it is installed; the pattern always holds. A time zone is a must.
+MOMENT = {
+    "type": "string",
+    "format": "date-time",
+    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$",
+}
 
 with DAG(
     "feast_backfill_range",
@@ -27,14 +33,12 @@ with DAG(
     tags=["feast", "example"],
     params={
         "start": Param(
-            type="string",
-            format="date-time",
+            **MOMENT,
             title="From",
             description="The first moment that is loaded.",
         ),
         "end": Param(
-            type="string",
-            format="date-time",
+            **MOMENT,
             title="Up to",
             description="The first moment that is no longer loaded.",
         ),

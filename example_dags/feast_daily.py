@@ -45,9 +45,10 @@ with DAG(
 
     @task.short_circuit(ignore_downstream_trigger_rules=False)
     def changed(found: dict[str, Any]) -> bool:
-        """Whether to apply. Without a commit (definitions that are not from Git) nobody can tell, so yes."""
-        applied = Variable.get(APPLIED, default=None)
-        return not found["commit"] or found["commit"] != applied or bool(found["changes"]["create"])
+        """Whether to apply. Where nobody can tell (definitions that are not from Git, `command_mode: cli`), yes."""
+        if not found["commit"] or found["changes"] is None:
+            return True
+        return found["commit"] != Variable.get(APPLIED, default=None) or bool(found["changes"]["create"])
 
     apply = FeastApplyOperator(task_id="apply")
 

@@ -1,11 +1,13 @@
 """A form for people: run one Feast command by hand.
 
-Press **Trigger**, fill in the form. A dry run changes nothing and says what would happen. `apply` that would delete
-something waits until a person has seen the list and approves it (Required Actions).
+Press **Trigger**, fill in the form. A dry run changes nothing and says what would happen: in the log of the task `show`
+(both ways to materialize), `repair` (a table) or `plan` (apply). `apply` that would delete something waits until a person
+has seen the list and approves it (Required Actions).
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
@@ -16,6 +18,7 @@ from airflow_provider_feast.operators.feast import (
     FeastMaterializeIncrementalOperator,
     FeastMaterializeOperator,
     FeastPlanOperator,
+    FeastRepairOperator,
 )
 
 # Airflow checks "format" only where a library for it is installed; the pattern always holds. A time zone is a must.
@@ -24,17 +27,19 @@ MOMENT = {
     "format": "date-time",
     "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$",
 }
-HOW = "How to load (materialize)"
+HOW = "How to load"
+LOG = logging.getLogger("airflow.task")  # what a task prints can end up in a folded part of its log
 
 PARAMS = {  # those without a section are what the form shows at first
     "command": Param(
         "materialize",
         type="string",
         title="Command",
-        enum=["materialize", "materialize-incremental", "apply"],
+        enum=["materialize", "materialize-incremental", "repair", "apply"],
         values_display={
             "materialize": "materialize: load a range of time",
             "materialize-incremental": "materialize-incremental: load what is new, up to an end",
+            "repair": "repair: load what a range of time lacks",
             "apply": "apply: bring the registry to what the definitions say",
         },
         description="What Feast shall do.",
@@ -51,19 +56,20 @@ PARAMS = {  # those without a section are what the form shows at first
         None,
         **MOMENT,
         title="From",
-        description="The first moment that is loaded. Only for materialize.",
+        description="The first moment that is loaded. For materialize and repair.",
     ),
     "end": Param(
         None,
         **MOMENT,
         title="Up to",
-        description="The first moment that is no longer loaded. For materialize-incremental: now, if it is empty.",
+        description="The first moment that is no longer loaded. For materialize-incremental and repair: now, if it is "
+        "empty.",
     ),
     "dry_run": Param(
         False,
         type="boolean",
         title="Dry run",
-        description="Change nothing, and say in the log what would happen.",
+        description="Change nothing, and say what would happen: in the log of the task show, repair or plan.",
     ),
     "feature_views": Param(
         None,
@@ -87,7 +93,7 @@ PARAMS = {  # those without a section are what the form shows at first
         title="Older windows",
         section=HOW,
         description="What becomes of values that are older than those online. "
-        "materialize-incremental knows guard and overwrite.",
+        "materialize-incremental knows guard and overwrite, repair knows guard and extend.",
     ),
     "chunk": Param(
         None,
@@ -119,43 +125,54 @@ with DAG(
     schedule=None,
     params=PARAMS,
     render_template_as_native_obj=True,  # lists stay lists
-    default_args={"feast_conn_id": "{{ params.feature_store }}", "deferrable": True},
+    # In quotes: native rendering would make a number of an id such as 2024.
+    default_args={"feast_conn_id": "{{ params.feature_store | tojson }}", "deferrable": True},
     doc_md=__doc__,
     tags=["feast", "example"],
 ):
 
     @task.branch
     def choose(params: dict[str, Any]) -> str:
-        """The task that the form asks for."""
+        """The task that the form asks for; `repair` has a dry run of its own."""
         if params["command"] == "apply":
             return "plan"
-        return "show" if params["dry_run"] else params["command"].replace("-", "_")
+        if params["dry_run"] and params["command"] != "repair":
+            return "show"
+        return params["command"].replace("-", "_")
 
-    window = {"end": "{{ params.end }}", "feature_views": "{{ params.feature_views or none }}"}
-    older = {"older_windows": "{{ params.older_windows }}"}
+    common = {
+        "end": "{{ params.end }}",
+        "feature_views": "{{ params.feature_views or none }}",
+        "older_windows": "{{ params.older_windows }}",
+    }
     materialize = FeastMaterializeOperator(
-        task_id="materialize", start="{{ params.start }}", chunk="{{ params.chunk }}", **window, **older
+        task_id="materialize", start="{{ params.start }}", chunk="{{ params.chunk }}", **common
     )
-    incremental = FeastMaterializeIncrementalOperator(task_id="materialize_incremental", **window, **older)
+    incremental = FeastMaterializeIncrementalOperator(task_id="materialize_incremental", **common)
+    repair = FeastRepairOperator(
+        task_id="repair", start="{{ params.start }}", dry_run="{{ params.dry_run }}", **common
+    )
 
     @task
     def show(params: dict[str, Any]) -> None:
-        """Say what a materialization would do."""
+        """Say what a materialization would do: what is wrong with the form or the connection fails here as well."""
+        from airflow_provider_feast.hooks.feast import FeastHook
+
+        context, settings = get_current_context(), FeastHook(params["feature_store"]).settings
         views = ", ".join(params["feature_views"] or ["all feature views"])
-        if params["command"] != "materialize":
-            print(f"Each of {views} would be loaded from its last end up to {params['end'] or 'now'}.")
+        given = {name: params[name] for name in ("end", "older_windows")}
+        given |= {"task_id": "dry_run", "feature_views": params["feature_views"] or None}
+        if params["command"] == "materialize-incremental":
+            last = FeastMaterializeIncrementalOperator(**given).last_end(context)
+            LOG.info("Would load %s, each from its last end up to %s.", views, last.isoformat())
             return
-        names = ("start", "end", "chunk", "older_windows")
-        operator = FeastMaterializeOperator(
-            task_id="dry_run",
-            feature_views=params["feature_views"] or None,
-            **{name: params[name] for name in names},
-        )
-        context = get_current_context()
-        span = operator.window(context, None)
-        plan = operator.load_plan(span, "runner", context)
-        chunks = f"{plan.chunk_count} chunks" if plan else "one piece"
-        print(f"{views} would be loaded for {span} in {chunks}, older windows: {params['older_windows']}.")
+        operator = FeastMaterializeOperator(start=params["start"], chunk=params["chunk"], **given)
+        span = operator.window(context, settings.lookback)
+        plan = operator.load_plan(span, settings.command_mode, context)
+        pieces = f"{plan.chunk_count} chunks" if plan and plan.chunk_count > 1 else "one piece"
+        older = params["older_windows"]
+        LOG.info("Would load %s for %s", views, span)
+        LOG.info("in %s, older windows: %s.", pieces, older)
 
     plan = FeastPlanOperator(task_id="plan")
 
@@ -164,7 +181,7 @@ with DAG(
         """Ask a person before anything is deleted."""
         if found["changes"] is None:
             raise ValueError(
-                "The plan does not say what apply would delete: that needs command_mode: runner."
+                "Plain Feast does not say what apply would delete. Set command_mode of the connection to `runner`."
             )
         if params["dry_run"]:
             return None
@@ -179,6 +196,6 @@ with DAG(
         trigger_rule="none_failed_min_one_success",
     )
 
-    choose() >> [plan, show(), materialize, incremental]
+    choose() >> [plan, show(), materialize, incremental, repair]
     deletions(plan.output) >> [approve, apply]
     approve >> apply

@@ -101,18 +101,18 @@ def postgres_server(directory: Path) -> Iterator[Server]:
     server = Server("127.0.0.1", free_port())
     options = ["-h", server.host, "-p", str(server.port), "-k", str(directory), "-c", "fsync=off"]
     with started([postgres, "-D", str(data), *options], server, directory / "postgres.log", user):
-        _create_database(server)
+        create_database(server, "feast")
         yield server
 
 
-def _create_database(server: Server) -> None:
-    """Once it has started up: it listens before that."""
+def create_database(server: Server, name: str) -> None:
+    """Make a database of Postgres, once it has started up: it listens before that."""
     import psycopg
 
     where = f"host={server.host} port={server.port} user=feast password={PASSWORD} dbname=postgres"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with suppress(psycopg.OperationalError), psycopg.connect(where, autocommit=True) as connection:
-            connection.execute("CREATE DATABASE feast")
+            connection.execute(f"CREATE DATABASE {name}")
             return
     raise RuntimeError("Postgres took no connection within 60 s")

@@ -128,6 +128,11 @@ class Repo:
         write_rows(self.parquet, [Row(0, 0, 0)])
         assert self.feast("apply") == 0, self.log.read_text()
 
+    @property
+    def unit(self) -> str:
+        """How exactly its online store keeps event times: a unit of pandas."""
+        return "s" if self.online["type"] == "sqlite" else "us"
+
     def feast(self, *argv: str) -> int:
         """Feast's own command line."""
         return self._zygote.run(["-c", str(self.home), *argv], self.home, self.log, plain=True)
@@ -239,6 +244,6 @@ def postgres_store(server: Server, database: str = "feast") -> dict[str, Any]:
     }
 
 
-def postgres_registry(server: Server) -> dict[str, Any]:
-    where = f"postgresql+psycopg://feast:{PASSWORD}@{server.host}:{server.port}/feast"
+def postgres_registry(server: Server, database: str = "feast") -> dict[str, Any]:
+    where = f"postgresql+psycopg://feast:{PASSWORD}@{server.host}:{server.port}/{database}"
     return {"registry_type": "sql", "path": where, "cache_ttl_seconds": 0}

@@ -25,6 +25,7 @@ IMAGE = "feast-sandbox:local"
 DATA = "/feast/data"
 DAY = timedelta(days=1)
 INDEX = "batch.kubernetes.io/job-completion-index"
+TASK, CHUNKS = "airflow-provider-feast/task", "airflow-provider-feast/chunks"
 ANOTHER = "another"
 MORE = f"""
 {ANOTHER} = FeatureView(
@@ -54,6 +55,8 @@ class PlanWorld:
 
     :param rows: what the parquet file holds.
     """
+
+    concurrency = "registry"
 
     def __init__(self, sandbox: Sandbox, zygote: Zygote, home: Path, rows: list[Row]) -> None:
         self.sandbox, self.namespace = sandbox, f"plan-{uuid.uuid4().hex[:8]}"
@@ -106,6 +109,7 @@ class PlanWorld:
             image=IMAGE,
             configuration=json.dumps(self.configuration(DATA)),
             job_overrides={"spec": {"template": {"spec": pod}}},
+            concurrency=self.concurrency,
         )
         kubernetes = json.dumps({"conn_type": "kubernetes", "extra": extra})
         return {"AIRFLOW_CONN_KUBERNETES_DEFAULT": kubernetes, "AIRFLOW_CONN_FEAST_DEFAULT": feast}
@@ -199,9 +203,7 @@ class PlanWorld:
 
     def jobs(self, task: str) -> list[dict[str, Any]]:
         """The Jobs of a task that there are, oldest first."""
-        listed = self.batch.list_namespaced_job(
-            self.namespace, label_selector=f"airflow-provider-feast/task={task}"
-        )
+        listed = self.batch.list_namespaced_job(self.namespace, label_selector=f"{TASK}={task}")
         found = self.api.sanitize_for_serialization(listed)["items"]
         return sorted(found, key=lambda job: (job["metadata"]["creationTimestamp"], job["metadata"]["name"]))
 
@@ -228,9 +230,7 @@ class PlanWorld:
     def tries(self, jobs: list[dict[str, Any]]) -> list[Try]:
         """All pods that ever ran, in order; which chunk each was for is known from its Job."""
         chunks = {
-            job["metadata"]["uid"]: sorted(
-                parse_indexes(job["metadata"]["annotations"]["airflow-provider-feast/chunks"])
-            )
+            job["metadata"]["uid"]: sorted(parse_indexes(job["metadata"]["annotations"][CHUNKS]))
             for job in jobs
         }
         found = []
@@ -248,6 +248,28 @@ class PlanWorld:
                 name, phase = pod["metadata"]["name"], pod["status"]["phase"]
                 found.append(Try(chunk, name, phase, started, ended.get("finishedAt") or ""))
         return sorted(found, key=lambda one: (one.started, one.ended))
+
+    def audited(self, task: str) -> list[tuple[int, str, str]]:
+        """When each chunk's pods "run" for the first time and are "done", in order, by the API server's audit log.
+
+        :returns: chunk, pod, what.
+        """
+        told, chunks = dict[tuple[int, str, str], None](), dict[str, list[int]]()
+        for line in map(json.loads, self.sandbox.audit_log.read_text().splitlines()):
+            if line["verb"] != "stored" or line["namespace"] != self.namespace:
+                continue
+            metadata, status = line["object"]["metadata"], line["object"].get("status", {})
+            if line["resource"] == "jobs.batch" and metadata["labels"].get(TASK) == task:
+                chunks[metadata["uid"]] = sorted(parse_indexes(metadata["annotations"][CHUNKS]))
+            owner = (metadata.get("ownerReferences") or [{"uid": ""}])[0]["uid"]
+            if line["resource"] == "pods" and owner in chunks:
+                chunk = chunks[owner][int(metadata["annotations"][INDEX])]
+                states = [container["state"] for container in status.get("containerStatuses", [])]
+                if any("running" in state or "terminated" in state for state in states):
+                    told.setdefault((chunk, line["name"], "run"))
+                if status.get("phase") == "Succeeded":
+                    told.setdefault((chunk, line["name"], "done"))
+        return list(told)
 
 
 def days(first: float, last: float) -> tuple[datetime, datetime]:

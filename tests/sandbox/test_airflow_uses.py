@@ -1,6 +1,7 @@
 """The three uses (daily, by hand, backfill) and the window of each kind of run: a real Airflow and the real Feast."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ LAST = END - DAY
 """Where backfills end: the scheduler itself makes the run of the day before END."""
 FIRST = LAST - DAYS * DAY
 VIEWS = sorted(demo_repo.VIEWS)
+SINCE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"
 USES = {"daily": "daily", "manual": "manual", "forward": "backfill", "back": "backfill", "range": "backfill"}
 """Stores, and the example that loads each: its DAGs are named after the store here."""
 
@@ -38,22 +40,23 @@ with DAG("prepare", schedule=None):
         feast_conn_id=["feast_manual", "feast_forward", "feast_back", "feast_range"]
     )
 """
-BACKWARDS = 10
-"""Days of the backfill that runs backwards: a run costs seconds of CPU."""
+IMPORTS = """
+from airflow.providers.cncf.kubernetes.operators import job
+from airflow_provider_feast.jobs import task
+"""
+"""A plugin: the scheduler imports it once, and not each of the tasks that are forked from it (seconds for each run)."""
+
+AT_ONCE = 8
+"""How many runs of a backfill may be active."""
 
 
-def backfill(dag_id: str, days: int, *options: str) -> list[str]:
-    """The command that makes a backfill of so many days up to LAST."""
-    span = [
-        "--from-date",
-        (LAST - days * DAY).date().isoformat(),
-        "--to-date",
-        (LAST - DAY).date().isoformat(),
-    ]
-    return ["backfill", "create", "--dag-id", dag_id, *span, "--max-active-runs", "8", *options]
+def backfill(dag_id: str, *options: str) -> list[str]:
+    """The command that makes a backfill of all days from FIRST up to LAST."""
+    span = ["--from-date", FIRST.date().isoformat(), "--to-date", (LAST - DAY).date().isoformat()]
+    return ["backfill", "create", "--dag-id", dag_id, *span, "--max-active-runs", str(AT_ONCE), *options]
 
 
-BACKFILLS = [backfill("forward_days", DAYS), backfill("back_days", BACKWARDS, "--run-backwards")]
+BACKFILLS = [backfill("forward_days"), backfill("back_days", "--run-backwards")]
 DEFINITIONS = demo_repo.definitions_text()
 FEWER = DEFINITIONS.replace("customer_profile = ", "customer_profile = None and ", 1)
 
@@ -121,7 +124,9 @@ def connections(
 def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DAG folder with the examples and the DAGs of windows."""
     home = tmp_path_factory.mktemp("uses")
-    (home / "dags").mkdir()
+    for name in ("dags", "plugins"):
+        (home / name).mkdir()
+    (home / "plugins" / "imports.py").write_text(IMPORTS, encoding="utf-8")
     windows = HERE.with_name("window_dags.py").read_text(encoding="utf-8")
     texts = {"prepare": PREPARE, "windows": windows.replace("@FIRST@", (END - DAY).isoformat())}
     texts |= {store: example(store, END - DAY if store == "daily" else FIRST) for store in USES}
@@ -189,10 +194,17 @@ def windows_of(airflow: Standalone, dag_id: str, run: dict[str, Any]) -> dict[st
     return found
 
 
+def assert_ends_at(end: datetime, found: dict[str, str]) -> None:
+    """What loads up to an end, without a start of its own, takes this one for the run's."""
+    assert found["incremental"] == end.isoformat()
+    assert found["repair"] == window(end - timedelta(hours=6), end)
+
+
 def test_a_run_of_an_interval_timetable_loads_its_interval(standalone: Standalone) -> None:
     standalone.unpause("window_interval")
     found = windows_of(standalone, "window_interval", runs_of(standalone, "window_interval", "scheduled")[0])
     assert found["plain"] == found["lookback"] == window(END - DAY, END)
+    assert_ends_at(END, found)
 
 
 def test_a_run_of_a_cron_trigger_has_no_interval_and_needs_a_lookback(standalone: Standalone) -> None:
@@ -204,6 +216,7 @@ def test_a_run_of_a_cron_trigger_has_no_interval_and_needs_a_lookback(standalone
     assert "lookback=" in found["plain"]
     assert "CronDataIntervalTimetable" in found["plain"]
     assert found["lookback"] == window(END - timedelta(hours=6), END)
+    assert_ends_at(END, found)
 
 
 def test_a_run_by_hand_without_a_logical_date_needs_start_and_end_or_a_lookback(
@@ -216,6 +229,7 @@ def test_a_run_by_hand_without_a_logical_date_needs_start_and_end_or_a_lookback(
     assert "no data interval (a manual or asset-triggered run)" in found["plain"]
     assert "give start= and end=" in found["plain"]
     assert found["lookback"] == window(at(run["run_after"]) - timedelta(hours=6), at(run["run_after"]))
+    assert_ends_at(at(run["run_after"]), found)
 
 
 def test_a_run_that_an_asset_triggered_needs_a_lookback(standalone: Standalone) -> None:
@@ -225,6 +239,7 @@ def test_a_run_that_an_asset_triggered_needs_a_lookback(standalone: Standalone) 
     found = windows_of(standalone, "window_asset", run)
     assert "no data interval (a manual or asset-triggered run)" in found["plain"]
     assert found["lookback"] == window(at(run["run_after"]) - timedelta(hours=6), at(run["run_after"]))
+    assert_ends_at(at(run["run_after"]), found)
 
 
 def test_a_partitioned_run_loads_its_partition(standalone: Standalone) -> None:
@@ -233,6 +248,7 @@ def test_a_partitioned_run_loads_its_partition(standalone: Standalone) -> None:
     found = windows_of(standalone, "window_partition", run)
     start = at(run["partition_date"])
     assert found["plain"] == found["lookback"] == window(start, start + DAY)
+    assert found["incremental"] == (start + DAY).isoformat()
 
 
 def test_a_run_at_the_beginning_of_its_partition_loads_nothing_and_says_how_to_start_later(
@@ -322,21 +338,26 @@ def backfilling(prepared: Standalone) -> Standalone:
 
 
 def test_a_form_that_is_filled_in_badly_is_refused(standalone: Standalone) -> None:
-    standalone.unpause("manual")
-    for conf in (
-        {"command": "teardown"},
-        {"feature_store": "a b"},
-        {"start": "2026-01-01T00:00:00"},
-        {"end": "yesterday"},
-        {"feature_views": [""]},
-        {"feature_views": "driver_hourly_stats"},
-        {"older_windows": "later"},
-        {"chunk": "soon"},
-        {"dry_run": "yes"},
+    for dag_id in ("manual", "range_range"):
+        standalone.unpause(dag_id)
+    whole = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00+01:00"}
+    for dag_id, conf in (
+        ("manual", {"command": "teardown"}),
+        ("manual", {"feature_store": "a b"}),
+        ("manual", {"start": "2026-01-01T00:00:00"}),
+        ("manual", {"end": "yesterday"}),
+        ("manual", {"feature_views": [""]}),
+        ("manual", {"feature_views": "driver_hourly_stats"}),
+        ("manual", {"older_windows": "later"}),
+        ("manual", {"chunk": "soon"}),
+        ("manual", {"dry_run": "yes"}),
+        ("range_range", {**whole, "start": "2026-01-01T00:00:00"}),
+        ("range_range", {**whole, "end": "2026-01-02"}),
+        ("range_range", {"start": whole["start"]}),
     ):
         body = {"logical_date": None, "conf": conf}
-        answer = standalone.request("POST", "dags/manual/dagRuns", json=body)
-        assert answer.status_code == 400, (conf, answer.text)
+        answer = standalone.request("POST", f"dags/{dag_id}/dagRuns", json=body)
+        assert answer.status_code == 400, (dag_id, conf, answer.text)
 
 
 def test_a_range_is_loaded_by_hand_after_a_dry_run(
@@ -346,7 +367,9 @@ def test_a_range_is_loaded_by_hand_after_a_dry_run(
     form = {"start": start.isoformat(), "end": end.isoformat(), "chunk": "1d", "feature_views": VIEWS}
     dry = Instance(prepared, "manual", prepared.trigger("manual", dry_run=True, **form), "show")
     dry.until("success", seconds=300)
-    assert f"would be loaded for {window(start, end)} in 2 chunks" in dry.log()
+    unfolded, _, _ = dry.log().partition("::group::Post Execute")
+    assert f"Would load {', '.join(VIEWS)} for {window(start, end)}" in unfolded
+    assert "in 2 chunks, older windows: guard." in unfolded
     assert stores["manual"].intervals("driver_hourly_stats") == []
     run = Instance(prepared, "manual", prepared.trigger("manual", **form), "materialize")
     run.until("success", seconds=300)
@@ -398,16 +421,14 @@ def test_a_range_of_thirty_days_is_one_job(
     assert stores["range"].wrong_values(FIRST, END) == []
 
 
-@pytest.mark.parametrize(
-    ("store", "count", "backwards"), [("back", BACKWARDS, True), ("forward", DAYS, False)]
-)
+@pytest.mark.parametrize(("store", "backwards"), [("back", True), ("forward", False)])
 def test_eight_runs_of_a_backfill_at_once_lose_no_interval(
-    backfilling: Standalone, stores: dict[str, UseStore], store: str, count: int, backwards: bool
+    backfilling: Standalone, stores: dict[str, UseStore], store: str, backwards: bool
 ) -> None:
-    runs = backfill_runs(backfilling, f"{store}_days", count)
-    days = [(LAST - number * DAY, LAST - (number - 1) * DAY) for number in range(count, 0, -1)]
+    runs = backfill_runs(backfilling, f"{store}_days", DAYS)
+    days = [(FIRST + number * DAY, FIRST + (number + 1) * DAY) for number in range(DAYS)]
     assert [(at(run["data_interval_start"]), at(run["data_interval_end"])) for run in runs] == days
-    assert 2 < most_at_once(runs) <= 8
+    assert most_at_once(runs) == AT_ONCE, "the scheduler starts as many as may be active in one go"
     first, last = (at(run["start_date"]) for run in (runs[0], runs[-1]))
     assert (last < first) is backwards
     scheduled = runs_of(backfilling, f"{store}_days", "scheduled")[0]["dag_run_id"]
@@ -415,3 +436,20 @@ def test_eight_runs_of_a_backfill_at_once_lose_no_interval(
     for view in VIEWS:
         assert stores[store].intervals(view) == [*days, (LAST, END)]
     assert stores[store].wrong_values(FIRST, END) == []
+
+
+def test_a_run_that_must_wait_says_in_its_log_who_holds_the_lock_and_since_when(
+    backfilling: Standalone, cluster: Cluster
+) -> None:
+    """The runs of this backfill are deferred while they wait, so what is told after that comes from the triggerer."""
+    runs = backfill_runs(backfilling, "back_days", DAYS)
+    told = re.compile(
+        r"Waiting for the lock feast-back: Job feast-materialize-back-days-load-\S+ in namespace "
+        rf"{cluster.namespace} has held the whole registry since {SINCE}"
+    )
+    loads = [Instance(backfilling, "back_days", run["dag_run_id"], "load") for run in runs]
+    logs = [load.log(load.tries) for load in loads]
+    deferred = [log.partition("this task waits for it in the triggerer")[2] for log in logs]
+    waited = [log for log in deferred if told.search(log)]
+    assert waited, logs[0]
+    assert all("The lock feast-back is free now." in log for log in waited)

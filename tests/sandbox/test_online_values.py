@@ -93,8 +93,7 @@ def is_right(repo: Repo, scenario: Scenario, load: Callable[[Repo, Scenario], No
     write_rows(repo.parquet, scenario.rows)
     empty_online_store(repo)
     load(repo, scenario)
-    unit = "s" if repo.online["type"] == "sqlite" else "us"
-    return online_values(repo) == expected(repo.parquet, scenario.windows, unit)
+    return online_values(repo) == expected(repo.parquet, scenario.windows, repo.unit)
 
 
 @pytest.fixture(scope="module")

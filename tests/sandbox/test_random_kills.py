@@ -94,6 +94,7 @@ def test_whoever_dies_no_finished_chunk_runs_again_and_the_end_is_the_same(
     online, written = undisturbed
     assert world.online() == online == world.expected(START, END)
     assert_no_finished_chunk_ran_again(world, f"kills-{seed}", story)
+    assert_the_audit_log_agrees(world, f"kills-{seed}")
     views = story.result["views"]
     assert {view: totals["windows"] for view, totals in views.items()} == dict.fromkeys(
         VIEWS, CHUNKS * PER_CHUNK
@@ -120,6 +121,15 @@ def assert_no_finished_chunk_ran_again(world: PlanWorld, task: str, story: Story
         for number in range(CHUNKS * PER_CHUNK):
             start = START + number * STEP
             assert 1 <= loads[start] <= count[number // PER_CHUNK], f"{view} {start}\n{told}"
+
+
+def assert_the_audit_log_agrees(world: PlanWorld, task: str) -> None:
+    """No container of a chunk starts after a pod of that chunk succeeded, in whichever Job."""
+    told, done = world.audited(task), set[int]()
+    for chunk, pod, what in told:
+        assert what == "done" or chunk not in done, f"{pod} loads chunk {chunk} again: {told}"
+        done |= {chunk} if what == "done" else set()
+    assert done == set(range(CHUNKS)), told
 
 
 def test_the_same_seed_kills_the_same() -> None:

@@ -35,6 +35,7 @@ class Registry:
         self.client = config.new_client_from_config(str(sandbox.kubeconfig))
         self.batch = client.BatchV1Api(self.client)
         self.connected = 0
+        self.told: list[str] = []
         client.CoreV1Api(self.client).create_namespace({"metadata": {"name": self.namespace}})
 
     def job(self, name: str, code: str = "pass", *, suspend: bool = True) -> Target:
@@ -75,7 +76,7 @@ class Registry:
 
     def claim(self, streams: Streams, target: Target, *views: str) -> RegistryLock:
         holder = Holder(target.uid, target.name, target.namespace)
-        return RegistryLock(streams, self.request(*views), holder, lambda text, at="": None)
+        return RegistryLock(streams, self.request(*views), holder, self.told.append)
 
     def watched(self) -> list[str]:
         """The resources of which a watch was opened and has ended."""
@@ -155,6 +156,36 @@ def test_a_dead_holder_is_taken_over(registry: Registry) -> None:
         return registry.holders()
 
     assert list(registry.play(act)) == [second.uid]
+
+
+def test_who_waits_is_told_who_holds_the_lock_and_since_when(registry: Registry) -> None:
+    drivers, customers, waiter = (registry.job(name) for name in ("drivers", "customers", "waiter"))
+
+    async def said(holder: Holder, more: str = "") -> str:
+        line = (
+            f"Waiting for the lock feast-demo: Job {holder.job} in namespace {registry.namespace} has held "
+            f"feature views {holder.job} since {holder.since}{more}."
+        )
+        async with asyncio.timeout(30):
+            while line not in registry.told:
+                await asyncio.sleep(0.02)
+        return line
+
+    async def act(streams: Streams) -> list[str]:
+        for target in (drivers, customers):
+            await registry.claim(streams, target, target.name).acquire(5)
+        first, second = sorted(registry.holders().values(), key=lambda holder: (holder.since, holder.uid))
+        waiting = asyncio.create_task(registry.claim(streams, waiter).acquire(60))
+        lines = [await said(first, ", and 1 more are in the way")]
+        await streams.api.delete_job(registry.namespace, first.job, first.uid)
+        lines.append(await said(second))
+        await streams.api.delete_job(registry.namespace, second.job, second.uid)
+        await waiting
+        return lines
+
+    lines = registry.play(act)
+    assert [line for line in registry.told if line.startswith("Waiting for the lock")] == lines
+    assert registry.told[-1] == "The lock feast-demo is free now."
 
 
 def test_a_job_left_behind_between_lock_and_start_blocks_nobody_for_ever(

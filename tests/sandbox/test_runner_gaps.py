@@ -25,6 +25,7 @@ from feast_stores import (
 )
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from store_kinds import KINDS, StoreKinds, killed_after_a_write
 
 from airflow_provider_feast.model.plan import IncrementalPlan
 from airflow_provider_feast.model.result import CommandResult
@@ -69,19 +70,19 @@ def zygote() -> Iterator[Zygote]:
     found.stop()
 
 
-REGISTRIES = ("file", "sql")
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreKinds]:
+    found = StoreKinds(tmp_path_factory.mktemp("servers"))
+    yield found
+    found.close()
 
 
-def make_repo(home: Path, zygote: Zygote, registry: str = "file", **configuration: Any) -> Repo:
-    where: Any = str(home / "registry.db")
-    if registry == "sql":
-        where = {
-            "registry_type": "sql",
-            "path": f"sqlite:///{home / 'registry.sqlite'}",
-            "cache_ttl_seconds": 0,
-        }
-    online = {"type": "sqlite", "path": str(home / "online.db")}
-    repo = Repo(home, zygote, where, online, **configuration)
+everywhere = pytest.mark.parametrize("repo", KINDS, indirect=True)
+"""Else a test runs on SQLite alone, with a file registry and with a SQL registry."""
+
+
+def make_repo(home: Path, zygote: Zygote, kinds: StoreKinds, kind: str = "file", **more: Any) -> Repo:
+    repo = Repo(home, zygote, *kinds.make(kind, home), **more)
     write_rows(repo.parquet, ROWS)
     write_rows(home / "other.parquet", ROWS)
     (home / "definitions.py").write_text(DEFINITIONS + MORE)
@@ -89,9 +90,9 @@ def make_repo(home: Path, zygote: Zygote, registry: str = "file", **configuratio
     return repo
 
 
-@pytest.fixture(params=REGISTRIES)
-def repo(request: pytest.FixtureRequest, tmp_path: Path, zygote: Zygote) -> Repo:
-    return make_repo(tmp_path, zygote, request.param)
+@pytest.fixture(params=("file", "sql"))
+def repo(request: pytest.FixtureRequest, tmp_path: Path, zygote: Zygote, kinds: StoreKinds) -> Repo:
+    return make_repo(tmp_path, zygote, kinds, request.param)
 
 
 def load(repo: Repo, first: float, last: float, *views: str) -> None:
@@ -135,7 +136,7 @@ def days(first: float, last: float) -> list[str]:
 
 def right(repo: Repo, *windows: tuple[float, float]) -> bool:
     return online_values(repo) == expected(
-        repo.parquet, [(at(first), at(last)) for first, last in windows], "s"
+        repo.parquet, [(at(first), at(last)) for first, last in windows], repo.unit
     )
 
 
@@ -150,6 +151,7 @@ def gap(repo: Repo) -> Repo:
     return repo
 
 
+@everywhere
 def test_a_gap_is_told_in_the_log_and_in_the_result_and_passed_over(gap: Repo) -> None:
     assert incremental(gap, 5, "report") == 0, gap.log.read_text()
     assert (
@@ -163,6 +165,7 @@ def test_a_gap_is_told_in_the_log_and_in_the_result_and_passed_over(gap: Repo) -
     assert intervals(gap)[VIEW] == [days(0, 1), days(3, 5)]
 
 
+@everywhere
 def test_a_gap_is_filled_after_what_is_new_and_older_values_stay_out(gap: Repo) -> None:
     assert incremental(gap, 5, "fill") == 0, gap.log.read_text()
     result = result_of(gap)
@@ -172,6 +175,7 @@ def test_a_gap_is_filled_after_what_is_new_and_older_values_stay_out(gap: Repo) 
     assert right(gap, (0, 5))
 
 
+@everywhere
 def test_gaps_are_left_alone_when_nobody_asks(gap: Repo) -> None:
     assert incremental(gap, 5, "ignore") == 0
     assert "never loaded" not in gap.log.read_text()
@@ -200,9 +204,13 @@ def test_a_gap_that_cannot_be_loaded_keeps_nothing_new_from_the_online_store(gap
     assert (result.verdict, result.gaps) == ("failed", {VIEW: [(iso(1), iso(3))]})
 
 
-def test_an_engine_that_writes_past_the_runner_fills_no_gap(tmp_path: Path, zygote: Zygote) -> None:
+def test_an_engine_that_writes_past_the_runner_fills_no_gap(
+    tmp_path: Path, zygote: Zygote, kinds: StoreKinds
+) -> None:
     (tmp_path / "far_engine.py").write_text(FAR_ENGINE)
-    repo = make_repo(tmp_path, zygote, batch_engine={"type": "far_engine.FarEngine", "backend": "pandas"})
+    repo = make_repo(
+        tmp_path, zygote, kinds, batch_engine={"type": "far_engine.FarEngine", "backend": "pandas"}
+    )
     load(repo, 0, 1)
     load(repo, 3, 4)
     assert incremental(repo, 5, "fill") == 68
@@ -215,6 +223,7 @@ def test_an_engine_that_writes_past_the_runner_fills_no_gap(tmp_path: Path, zygo
 # --- repair --------------------------------------------------------------------------------------
 
 
+@everywhere
 def test_a_repair_loads_what_each_view_lacks_and_nothing_else(gap: Repo) -> None:
     load(gap, 5, 6, "other")
     assert repair(gap, 0, 6) == 0, gap.log.read_text()
@@ -237,8 +246,15 @@ def test_a_repair_loads_what_each_view_lacks_and_nothing_else(gap: Repo) -> None
     assert not [event for event in gap.events() if event["feast_event"] == "view_started"]
 
 
+def kept(repo: Repo) -> list[Any]:
+    """All that the stores hold: their files, byte for byte, and the rows that are elsewhere."""
+    files = [(path.name, path.read_bytes()) for path in repo.home.glob("*.db")]
+    return [sorted(files), online_values(repo), intervals(repo)]
+
+
+@everywhere
 def test_a_dry_run_prints_a_table_and_changes_nothing(gap: Repo) -> None:
-    before = sorted((path.name, path.read_bytes()) for path in gap.home.glob("*.db"))
+    before = kept(gap)
     assert repair(gap, 0, 4, "--dry-run", "--view", VIEW) == 0, gap.log.read_text()
     table = [line for line in gap.log.read_text().splitlines() if line.startswith((VIEW, "feature view"))]
     assert table == [
@@ -246,29 +262,15 @@ def test_a_dry_run_prints_a_table_and_changes_nothing(gap: Repo) -> None:
         "numbers       [2026-03-02, 2026-03-03)  unknown",
         "numbers       [2026-03-03, 2026-03-04)  unknown",
     ]
-    assert sorted((path.name, path.read_bytes()) for path in gap.home.glob("*.db")) == before
     assert result_of(gap).gaps == {VIEW: [(iso(1), iso(3))]}
+    assert kept(gap) == before
 
 
+@everywhere
 def test_a_repair_that_was_killed_goes_on_with_what_is_left(gap: Repo) -> None:
     """The registry is the checkpoint: what was loaded is not missing any more."""
-    (gap.home / "killing.py").write_text(
-        "import os, signal\nfrom typing import Literal\n"
-        "from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig\n"
-        "NAME = Literal['killing.KillingSqliteOnlineStore']\n"
-        "class KillingSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):\n"
-        "    type: NAME = 'killing.KillingSqliteOnlineStore'\n"
-        "class KillingSqliteOnlineStore(SqliteOnlineStore):\n"
-        "    def online_write_batch(self, config, table, data, progress):\n"
-        "        super().online_write_batch(config, table, data, progress)\n"
-        f"        if max(row[2] for row in data).day == 3:\n            os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
-    )
-    text = (gap.home / "feature_store.yaml").read_text()
-    (gap.home / "feature_store.yaml").write_text(
-        text.replace('"sqlite", "path"', '"killing.KillingSqliteOnlineStore", "path"')
-    )
-    assert repair(gap, 0, 4, "--view", VIEW) == -signal.SIGKILL, gap.log.read_text()
-    (gap.home / "feature_store.yaml").write_text(text)
+    with killed_after_a_write(gap, day=3):
+        assert repair(gap, 0, 4, "--view", VIEW) == -signal.SIGKILL, gap.log.read_text()
     gap.log.unlink()
     assert repair(gap, 0, 4, "--view", VIEW, "--heal", "all") == 0, gap.log.read_text()
     loads = [event["start"][:10] for event in gap.events() if event["feast_event"] == "view_finished"]
@@ -278,10 +280,12 @@ def test_a_repair_that_was_killed_goes_on_with_what_is_left(gap: Repo) -> None:
 
 
 def test_an_unguarded_repair_loads_from_the_gap_to_the_newest_end_at_once(
-    tmp_path: Path, zygote: Zygote
+    tmp_path: Path, zygote: Zygote, kinds: StoreKinds
 ) -> None:
     (tmp_path / "far_engine.py").write_text(FAR_ENGINE)
-    repo = make_repo(tmp_path, zygote, batch_engine={"type": "far_engine.FarEngine", "backend": "pandas"})
+    repo = make_repo(
+        tmp_path, zygote, kinds, batch_engine={"type": "far_engine.FarEngine", "backend": "pandas"}
+    )
     load(repo, 0, 1)
     load(repo, 3, 4)
     assert repair(repo, 0, 4, "--view", VIEW) == 68
@@ -315,10 +319,10 @@ def test_a_repair_of_an_unknown_view_or_a_wrong_range_says_so(repo: Repo) -> Non
 
 
 def test_whatever_was_loaded_in_whichever_order_a_repair_ends_in_the_latest_rows(
-    tmp_path: Path, zygote: Zygote
+    tmp_path: Path, zygote: Zygote, kinds: StoreKinds
 ) -> None:
     """Loads and the repaired range in quarters of a day; the parquet is read by pandas, the store by SQL."""
-    repo = make_repo(tmp_path, zygote)
+    repo = make_repo(tmp_path, zygote, kinds)
     fresh = {path: path.read_bytes() for path in repo.home.glob("*.db")}
     spans = st.tuples(st.integers(0, 24), st.integers(1, 9))
 
@@ -344,16 +348,18 @@ def test_whatever_was_loaded_in_whichever_order_a_repair_ends_in_the_latest_rows
 # --- reading -------------------------------------------------------------------------------------
 
 
-def test_who_only_reads_makes_no_registry(tmp_path: Path, zygote: Zygote) -> None:
-    repo = make_repo(tmp_path, zygote)
+def test_who_only_reads_makes_no_registry(tmp_path: Path, zygote: Zygote, kinds: StoreKinds) -> None:
+    repo = make_repo(tmp_path, zygote, kinds)
     (repo.home / "registry.db").unlink()
     assert repo.runner("inspect") == 0, repo.log.read_text()
     assert repair(repo, 0, 1, "--dry-run") == 65, repo.log.read_text()
     assert not (repo.home / "registry.db").exists()
 
 
-def test_a_registry_that_is_being_written_is_read_again(tmp_path: Path, zygote: Zygote) -> None:
-    repo = make_repo(tmp_path, zygote)
+def test_a_registry_that_is_being_written_is_read_again(
+    tmp_path: Path, zygote: Zygote, kinds: StoreKinds
+) -> None:
+    repo = make_repo(tmp_path, zygote, kinds)
     registry = repo.home / "registry.db"
     whole = registry.read_bytes()
     registry.write_bytes(whole[:-1])

@@ -3,6 +3,7 @@
 A file of the DAG folder, see test_airflow_uses.py. @FIRST@ is replaced by the day before the last one with data.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -16,26 +17,43 @@ from airflow.sdk import (
 )
 
 from airflow_provider_feast.model.errors import FeastDagError
-from airflow_provider_feast.operators.feast import FeastMaterializeOperator
+from airflow_provider_feast.operators.feast import (
+    FeastMaterializeIncrementalOperator,
+    FeastMaterializeOperator,
+    FeastRepairOperator,
+)
 
 FIRST = datetime.fromisoformat("@FIRST@")
 DAYS = Asset("days")
 
 
-def found(**options: Any) -> str:
-    """The window of this run, or why it has none."""
-    operator = FeastMaterializeOperator(task_id="found", **options)
+def answer(ask: Callable[[Any], Any]) -> str:
+    """What an operator says for this run, or why it says nothing."""
     try:
-        return str(operator.window(get_current_context(), None))
+        return str(ask(get_current_context()))
     except FeastDagError as error:
         return str(error)
 
 
+def window(**options: Any) -> str:
+    """The window of this run."""
+    operator = FeastMaterializeOperator(task_id="found", **options)
+    return answer(lambda context: operator.window(context, None))
+
+
 @task
 def run() -> dict[str, str]:
-    """What the run's window is without any argument, with lookback=, and with start= and end=."""
+    """The run's window without any argument, with lookback=, and with start= and end=; then what has only an end."""
     explicit = {"start": "2026-01-01T00:00:00+02:00", "end": "2026-01-02T00:00:00+02:00"}
-    return {"plain": found(), "lookback": found(lookback="6h"), "explicit": found(**explicit)}
+    incremental = FeastMaterializeIncrementalOperator(task_id="incremental")
+    repair = FeastRepairOperator(task_id="repair", lookback="6h")
+    return {
+        "plain": window(),
+        "lookback": window(lookback="6h"),
+        "explicit": window(**explicit),
+        "incremental": answer(lambda context: incremental.last_end(context).isoformat()),
+        "repair": answer(repair.window),
+    }
 
 
 @task(outlets=[DAYS])
