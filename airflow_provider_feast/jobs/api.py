@@ -44,6 +44,14 @@ def pods_selector(job_uid: str) -> str:
     return f"batch.kubernetes.io/controller-uid={job_uid}"
 
 
+def of_another(refused: FeastError) -> bool:
+    """Whether a patch with ``metadata.uid`` was refused because a later object has the name now.
+
+    Kubernetes answers 409 where it takes the uid for a precondition, and 422 where it validates that a uid never changes.
+    """
+    return isinstance(refused, AdmissionRefusedError) and "metadata.uid" in refused.what
+
+
 def status_message(body: Any) -> str:
     """The message of a Kubernetes ``Status`` object, or the body's start.
 
@@ -255,10 +263,17 @@ class ClusterApi:
         return list(body.get("items") or ())
 
     def patch_job(self, name: str, patch: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Merge a patch into a Job; ``None`` when it is gone."""
-        return self.call(
-            "patch", "jobs", self._batch.patch_namespaced_job, name, self.namespace, patch, expected=(404,)
-        )
+        """Merge a patch into a Job; ``None`` when it is gone.
+
+        :param patch: with ``metadata.uid``, a later Job of this name is left alone: ``None`` as well.
+        """
+        send = self._batch.patch_namespaced_job
+        try:
+            return self.call("patch", "jobs", send, name, self.namespace, patch, expected=(404, 409))
+        except AdmissionRefusedError as refused:
+            if of_another(refused):
+                return None
+            raise
 
     def delete_job(self, name: str, uid: str) -> dict[str, Any] | None:
         """Delete this very Job (no later one of its name) with its pods; ``None`` when it is gone."""

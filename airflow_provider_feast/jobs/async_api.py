@@ -19,7 +19,15 @@ from kubernetes_asyncio.client import (
 )
 from kubernetes_asyncio.client.exceptions import ApiException
 
-from airflow_provider_feast.jobs.api import TRANSIENT, delete_options, explain, pods_selector, status_message
+from airflow_provider_feast.jobs.api import (
+    TRANSIENT,
+    delete_options,
+    explain,
+    of_another,
+    pods_selector,
+    status_message,
+)
+from airflow_provider_feast.model.errors import AdmissionRefusedError
 
 Connect = Callable[[], Awaitable[Configuration]]
 """Resolves a cluster's address and credentials anew."""
@@ -28,6 +36,9 @@ NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError)
 """What the client raises when the API server did not answer."""
 
 LONGEST_PAUSE = 15.0
+
+CONFLICT_SECONDS = 0.2
+"""The pause before a Job is resumed once more that its controller changed at the same moment."""
 
 LONGEST_USE = 900.0
 """Seconds after which no request of a client is under way any more, a watch included."""
@@ -194,19 +205,31 @@ class AsyncApi:
             "get", "jobs", namespace, "batch", "read_namespaced_job", name, namespace, expected=(404,)
         )
 
-    async def resume_job(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """Let a suspended Job run; ``None`` when it is gone."""
-        return await self.patch_job(namespace, name, {"spec": {"suspend": False}})
+    async def resume_job(self, namespace: str, name: str, uid: str) -> dict[str, Any] | None:
+        """Let this very suspended Job run; ``None`` when it is gone, also where a later Job has its name."""
+        patch = {"metadata": {"uid": uid}, "spec": {"suspend": False}}
+        while True:
+            if resumed := await self.patch_job(namespace, name, patch, (404, 409)):
+                return resumed
+            there = await self.read_job(namespace, name)
+            if there is None or there["metadata"]["uid"] != uid:
+                return None
+            await asyncio.sleep(CONFLICT_SECONDS)
 
     async def patch_job(
         self, namespace: str, name: str, patch: Mapping[str, Any], expected: tuple[int, ...] = (404,)
     ) -> dict[str, Any] | None:
         """Merge a patch into a Job; ``None`` for an expected status.
 
-        :param patch: with ``metadata.uid`` it is refused (409) for a later Job of this name.
+        :param patch: with ``metadata.uid``, a later Job of this name is left alone.
         """
         call = ("batch", "patch_namespaced_job", name, namespace, patch)
-        return await self.ask("patch", "jobs", namespace, *call, expected=expected)
+        try:
+            return await self.ask("patch", "jobs", namespace, *call, expected=expected)
+        except AdmissionRefusedError as refused:
+            if of_another(refused):
+                return None
+            raise
 
     async def delete_job(self, namespace: str, name: str, uid: str, version: str | None = None) -> bool:
         """Delete this very Job with its pods; whether it was there as named.

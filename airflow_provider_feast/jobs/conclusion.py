@@ -86,7 +86,11 @@ class Conclusion:
         if not job["spec"].get("ttlSecondsAfterFinished") == ours != seconds:
             return
         try:
-            self._hook.cluster.patch_job(self._name, {"spec": {"ttlSecondsAfterFinished": seconds}})
+            change = {
+                "metadata": {"uid": job["metadata"]["uid"]},
+                "spec": {"ttlSecondsAfterFinished": seconds},
+            }
+            self._hook.cluster.patch_job(self._name, change)
         except FeastError as error:
             self._log.warning("Job %s keeps its time to live of %s s: %s", self._name, ours, error)
 

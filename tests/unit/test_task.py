@@ -223,7 +223,8 @@ def test_a_finished_job_is_kept_as_long_as_the_connection_says(
     else:
         with pytest.raises(OutOfMemoryError):
             run.resume(event(outcome))
-    wanted = [{"spec": {"ttlSecondsAfterFinished": seconds}}] if seconds else []
+    own = {"uid": "uid-1"}
+    wanted = [{"metadata": own, "spec": {"ttlSecondsAfterFinished": seconds}}] if seconds else []
     assert hook.cluster.patched == wanted
 
 
