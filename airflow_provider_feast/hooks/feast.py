@@ -294,11 +294,15 @@ class FeastHook(BaseHook):
         jobs = self.cluster.list_jobs(",".join(f"{key}={value}" for key, value in labels.items()))
         return max(jobs, key=lambda job: str(job["metadata"].get("creationTimestamp")), default=None)
 
-    def diagnose(self, job: dict[str, Any]) -> Outcome:
-        """The verdict on a Job at this moment."""
-        pods = self.cluster.list_pods(job["metadata"]["uid"])
+    def diagnose(self, job: dict[str, Any], patience: float | None = None) -> Outcome:
+        """The verdict on a Job at this moment.
+
+        :param patience: seconds that an API server which is away is waited for; ``None`` for the connection's tolerance.
+        """
+        cluster = self.cluster if patience is None else self.cluster.with_patience(patience)
+        pods = cluster.list_pods(job["metadata"]["uid"])
         about = [("Job", job["metadata"]["name"]), *(("Pod", pod["metadata"]["name"]) for pod in pods)]
-        events = [event for kind, name in about for event in self.cluster.list_events(kind, name)]
+        events = [event for kind, name in about for event in cluster.list_events(kind, name)]
         return diagnose(job, pods, events)
 
     def feature_store(self, name: str, namespace: str = "") -> tuple[FeatureStoreState | None, str]:

@@ -165,6 +165,10 @@ class ClusterApi:
             return self
         return ClusterApi(self.api_client, namespace, self._retry_seconds)
 
+    def with_patience(self, seconds: float) -> ClusterApi:
+        """The same cluster, where an API server that is away is waited for no longer than this."""
+        return ClusterApi(self.api_client, self.namespace, min(seconds, self._retry_seconds))
+
     def send(
         self,
         verb: str,

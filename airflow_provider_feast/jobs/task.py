@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
@@ -12,17 +13,16 @@ from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs.chunks import ChunkedLoad
 from airflow_provider_feast.jobs.conclusion import Conclusion
 from airflow_provider_feast.jobs.configured import configured_project
+from airflow_provider_feast.jobs.early_end import EarlyEnd
 from airflow_provider_feast.jobs.inspection import Subject, inspect
 from airflow_provider_feast.jobs.killing import Killing, task_state
 from airflow_provider_feast.jobs.logs import say_to
 from airflow_provider_feast.jobs.plan_jobs import PlanJobs
 from airflow_provider_feast.jobs.pod_logs import Positions, after_deferral
-from airflow_provider_feast.jobs.stopping import is_record, stop_and_wait
-from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended
+from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt
 from airflow_provider_feast.jobs.task_job import TaskJob
 from airflow_provider_feast.jobs.watch import WatchOptions, execution_timeout_reached
 from airflow_provider_feast.jobs.work import Work
-from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import (
     FeastDagError,
@@ -73,7 +73,9 @@ class TaskRun:
         self._hook = FeastHook(operator.feast_conn_id, **operator.overrides())
         self._task = TaskJob(operator, context, self._hook)
         self._began = time.time()
+        self._end = EarlyEnd(self._hook, self._task, self._ti, self._log)
         self._job: dict[str, Any] | None = None
+        self._outcome: Outcome | None = None
         self._command: FeastCommand | None = None
         self._window: Window | None = None
         self._waiting = self._leaving = self._killed = False
@@ -87,24 +89,21 @@ class TaskRun:
 
     def execute(self) -> dict[str, Any]:
         """Submit and wait, here or in the triggerer."""
-        try:
-            self._hook.check_settings()
-            self._command, self._window = self._operator.feast_command(self._context)
-            jobs = self._task.plan_jobs(self._window)
-            load = jobs.left(self._wanted) if jobs else None
-            if jobs and load and not load.chunks:
-                return self._nothing_left(jobs)
-            submission = create_or_adopt(self._hook.cluster, self._wanted(load), say=self._log.info)
-            self._job = submission.job
-            if self._killed:  # while the Job was being made
-                self._hook.delete(self._job)
-            self._announce()
-            return self._wait()
-        except AirflowTaskTimeout as error:
-            raise self._timed_out() from error
-        except RegistryLockedError:
-            self._drop()
-            raise
+        return self._in_time(self._execute)
+
+    def _execute(self) -> dict[str, Any]:
+        self._hook.check_settings()
+        self._command, self._window = self._operator.feast_command(self._context)
+        jobs = self._task.plan_jobs(self._window)
+        load = jobs.left(self._wanted) if jobs else None
+        if jobs and load and not load.chunks:
+            return self._nothing_left(jobs)
+        submission = create_or_adopt(self._hook.cluster, self._wanted(load), say=self._log.info)
+        self._job = submission.job
+        if self._killed:  # while the Job was being made
+            self._end.delete_live(self._job)
+        self._announce()
+        return self._wait()
 
     def inspect(self, feature_store: str) -> Report:
         """The full preflight, of the very Job that :meth:`execute` would create.
@@ -132,6 +131,8 @@ class TaskRun:
         except _HandOver:
             self._log.info("This worker is going away. The Job runs on, and the next worker takes it over.")
             raise _reschedule() from None
+        except FeastError as error:
+            self._give_up(error)
         finally:
             self._waiting = False
         return self._defer(positions) if outcome is None else self._conclude(outcome)
@@ -147,6 +148,9 @@ class TaskRun:
 
     def resume(self, event: Any) -> dict[str, Any]:
         """Take the verdict that the trigger brought."""
+        return self._in_time(lambda: self._resume(event))
+
+    def _resume(self, event: Any) -> dict[str, Any]:
         if isinstance(event, dict) and "job" in event:
             name, uid = str(event["job"]), str(event.get("uid", ""))
             self._job = {
@@ -155,16 +159,16 @@ class TaskRun:
             }
         try:
             raise_told(event)
-        except RegistryLockedError:
-            self._drop()
-            raise
+        except FeastError as error:
+            self._give_up(error)
         if not isinstance(event.get("outcome"), dict):
             raise FeastTransientError(
                 f"the triggerer sent no verdict: {event!r}", remedy="run the task again"
             )
+        self._outcome = Outcome.from_dict(event["outcome"])
         self._command, self._window = self._operator.feast_command(self._context)
         self._repeat_log(event.get("positions"))
-        return self._conclude(Outcome.from_dict(event["outcome"]))
+        return self._conclude(self._outcome)
 
     def _repeat_log(self, positions: Positions | None) -> None:
         """Say once more what the trigger said last: a triggerer that stalls loses it; what is there twice shows once."""
@@ -176,6 +180,7 @@ class TaskRun:
             self._log.warning("The last lines of the log could not be read again: %s", error)
 
     def _conclude(self, outcome: Outcome) -> dict[str, Any]:
+        self._outcome = outcome
         limit = self._operator.execution_timeout
         if limit is not None and limit.total_seconds() < self._hook.settings.deadline_seconds:
             outcome = outcome.at_limit("the task's execution_timeout")
@@ -189,7 +194,7 @@ class TaskRun:
 
     def kill(self) -> None:
         """Airflow ends this process: delete the Job if the task has no more use for it, see ``jobs/killing.py``."""
-        killing = Killing(lambda: task_state(self._ti), self._delete_for_good)
+        killing = Killing(lambda: task_state(self._ti), lambda: self._end.delete_live(self._job))
         if killing.run():
             self._killed = True
             self._log.info("The task was ended; its Job is deleted.")
@@ -203,39 +208,38 @@ class TaskRun:
         if self._leaving and self._waiting:
             raise _HandOver
 
-    def _delete_for_good(self) -> None:
-        """Delete the Job; one that has ended stays as a record."""
-        for job in self._own_jobs():
-            self._hook.delete(job)
+    def _in_time(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Do something within the task's execution_timeout; a verdict that is there by then stands."""
+        try:
+            return work()
+        except AirflowTaskTimeout as error:
+            if self._outcome is None and (found := self._end.time_is_up(self._job)):
+                self._job, self._outcome = found
+            if self._outcome is None:
+                raise self._timed_out() from error
+        self._log.info(
+            "The task's execution_timeout was reached after its Job had ended: the Job's verdict counts."
+        )
+        return self._conclude(self._outcome)
 
-    def _own_jobs(self) -> list[dict[str, Any]]:
-        """The Job of this try while it has not ended; also one of which the create was not yet answered."""
-        if self._job is not None:
-            job = self._hook.cluster.read_job(self._job["metadata"]["name"])
-            same = job is not None and job["metadata"]["uid"] == self._job["metadata"]["uid"]
-            return [job] if job is not None and same and not ended(job) else []
-        jobs = self._hook.cluster.list_jobs(f"{naming.L_KEY}={self._task.key.digest}")
-        tries = str(self._ti.try_number)
-        ours = [job for job in jobs if (job["metadata"].get("annotations") or {}).get(naming.A_TRY) == tries]
-        return [job for job in ours if not ended(job)]
-
-    def _timed_out(self) -> Exception:
+    def _timed_out(self) -> FeastError:
         """What a task raises that ran into its execution_timeout; its Job is ended by then."""
         seconds = (self._operator.execution_timeout or timedelta()).total_seconds()
-        for job in self._own_jobs():
-            if is_record(job):
-                stop_and_wait(self._hook.cluster, job, "the task's execution_timeout")
-            else:
-                self._hook.delete_and_wait(job)
-        where = (
-            f"Job {self._job['metadata']['name']} in namespace {self._hook.namespace}" if self._job else ""
-        )
-        return execution_timeout_reached(seconds).error(where)
+        return execution_timeout_reached(seconds).error(self._where if self._job else "")
 
-    def _drop(self) -> None:
-        """Delete a Job that has not run."""
-        if self._job is not None and self._job["metadata"]["uid"]:
+    @property
+    def _where(self) -> str:
+        return f"Job {(self._job or {})['metadata']['name']} in namespace {self._hook.namespace}"
+
+    def _give_up(self, error: FeastError) -> NoReturn:
+        """Raise what ended a wait; a Job that no further try will take over is ended first."""
+        if self._job is None or not self._job["metadata"]["uid"]:
+            raise error
+        if isinstance(error, RegistryLockedError):  # it has not run
             self._hook.delete(self._job)
+        if error.retryable:
+            raise error
+        raise self._end.give_up(self._job, error) from error
 
     # --- the Job --------------------------------------------------------------------------------
 

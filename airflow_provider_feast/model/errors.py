@@ -39,6 +39,10 @@ class FeastError(Exception):
             parts.append(f"What to do: {remedy}")
         super().__init__("\n".join(parts))
 
+    def with_more(self, sentence: str) -> FeastError:
+        """The same error, with a further sentence of what happened."""
+        return type(self)(f"{self.what}\n{sentence}", where=self.where, remedy=self.remedy)
+
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, self.where, self.remedy)
 

@@ -179,24 +179,28 @@ def test_an_answer_that_asks_for_a_new_start_gets_one(beside: Beside, code: int,
     assert lines.count("the end") == 1
 
 
-def test_a_permission_that_is_missing_is_named(beside: Beside) -> None:
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_permission_that_is_missing_is_named(beside: Beside, deferrable: bool) -> None:
     def refuse(_: str) -> None:
         beside.fault("pods", method="GET", code=403, times=-1)
         beside.sandbox.cut_watches()
 
     with fails(ApiException, "a 403 is raw") as raised:
         beside.fault("pods", method="GET", code=403, times=-1)
-        execute(beside.plain("sleep 60"))
+        execute(beside.plain("sleep 60", deferrable=deferrable))
     assert raised.value.status == 403
     flaw("verbs" not in str(raised.value), "it does not say which rule is missing")
     beside.sandbox.clear_faults()
+    flaw(len(beside.live_jobs()) == 1, "it leaves the Job running of which it may not see the end")
     beside.delete_jobs()
 
     with beside.when_running(refuse), pytest.raises(FeastError) as failed:
-        execute(beside.ours("sleep 60"))
+        execute(beside.ours("sleep 60", deferrable=deferrable))
     assert failed.value.kind == "forbidden"
     assert "pods" in str(failed.value)
     assert "verbs" in str(failed.value)
+    assert "Its Job was ended" in str(failed.value)
+    assert beside.jobs() == []
 
 
 def test_what_keeps_a_pod_from_starting_is_told_as_it_happens(beside: Beside) -> None:

@@ -18,6 +18,7 @@ from airflow_provider_feast.jobs import killing, task
 from airflow_provider_feast.jobs.api import ClusterApi
 from airflow_provider_feast.jobs.preflight import Preflight
 from airflow_provider_feast.jobs.sources import Resolved, config_map_text, resolve
+from airflow_provider_feast.jobs.submit import ended
 from airflow_provider_feast.jobs.task import TaskRun
 from airflow_provider_feast.model.errors import (
     ApiUnavailableError,
@@ -25,6 +26,7 @@ from airflow_provider_feast.model.errors import (
     FeastConfigurationError,
     FeastDagError,
     FeastTransientError,
+    ForbiddenError,
     MissingObjectError,
     OutOfMemoryError,
     RegistryLockedError,
@@ -36,7 +38,7 @@ from airflow_provider_feast.model.sources import ConfigMapConfiguration, InlineC
 from airflow_provider_feast.model.totals import PlanProgress, Totals
 from airflow_provider_feast.model.windows import Window
 from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastMaterializeOperator
-from airflow_provider_feast.triggers.feast import FeastJobTrigger, outcome_event
+from airflow_provider_feast.triggers.feast import FeastJobTrigger, error_event, outcome_event
 
 D1, D2 = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
 DONE = Outcome(
@@ -54,6 +56,8 @@ class Cluster:
     def __init__(self, job: dict[str, Any] | None) -> None:
         self.job = job
         self.patched: list[Any] = []
+        self.deleted: list[str] = []
+        self.patience: list[float] = []
         self.config_maps: dict[str, Any] = {}
 
     def read_job(self, name: str) -> dict[str, Any] | None:
@@ -61,6 +65,15 @@ class Cluster:
 
     def patch_job(self, name: str, patch: Any) -> None:
         self.patched.append(patch)
+
+    def delete_job(self, name: str, uid: str) -> None:
+        self.deleted.append(uid)
+        if self.job is not None and self.job["metadata"]["uid"] == uid:
+            self.job = None
+
+    def with_patience(self, seconds: float) -> Cluster:
+        self.patience.append(seconds)
+        return self
 
     namespace = "features"
 
@@ -83,7 +96,6 @@ class Hook:
             "feast_production", {"image": IMAGE, "config_map": "feast-config", **extra}
         )
         self.cluster = Cluster(job)
-        self.deleted: list[str] = []
         self.lines: list[str] = []
         self._yaml = yaml
 
@@ -121,10 +133,14 @@ class Hook:
         raise ApiUnavailableError("it is away", remedy="wait")
 
     def delete(self, job: dict[str, Any]) -> None:
-        self.deleted.append(job["metadata"]["uid"])
+        self.cluster.delete_job(job["metadata"]["name"], job["metadata"]["uid"])
 
-    def delete_and_wait(self, job: dict[str, Any]) -> None:
-        self.delete(job)
+    @property
+    def deleted(self) -> list[str]:
+        return self.cluster.deleted
+
+    def diagnose(self, job: dict[str, Any], patience: float | None = None) -> Outcome:
+        return DONE if ended(job) else Outcome(JobState.RUNNING)
 
 
 def a_job(condition: str = "Complete", **spec: Any) -> dict[str, Any]:
@@ -397,17 +413,131 @@ def test_a_worker_that_is_replaced_hands_its_job_to_the_next_one_in_the_same_try
     assert hook.deleted == []
 
 
+def strike(*_: Any) -> Any:
+    raise AirflowTaskTimeout("Timeout, PID: 1")
+
+
 def test_execution_timeout_deletes_the_job_and_says_whose_limit_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def strike(run: TaskRun) -> None:
-        raise AirflowTaskTimeout("Timeout, PID: 1")
-
     hook = Hook(RUNNING)
     operator = FeastMaterializeOperator(task_id="load", execution_timeout=timedelta(seconds=90))
     with pytest.raises(DeadlineExceededError, match=r"execution_timeout of 90 s .* its Job was ended"):
         executing(monkeypatch, hook, strike, operator).execute()
     assert hook.deleted == ["uid-1"]
+
+
+def test_a_task_that_times_out_although_its_job_has_ended_takes_the_jobs_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook = Hook(a_job())
+    run = executing(monkeypatch, hook, strike)
+    assert run.execute()["outcome"] == "succeeded"
+    assert hook.deleted == []
+
+
+def test_a_task_that_times_out_leaves_a_later_job_of_the_same_name_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook = Hook({**RUNNING, "metadata": {**RUNNING["metadata"], "uid": "uid-2"}})
+    with pytest.raises(DeadlineExceededError):
+        executing(monkeypatch, hook, strike).execute()
+    assert hook.deleted == []
+
+
+@pytest.mark.parametrize("during", ["the log", "the conclusion"])
+def test_a_timeout_after_the_verdict_is_known_does_not_change_it(
+    monkeypatch: pytest.MonkeyPatch, during: str
+) -> None:
+    hook, struck = Hook(a_job()), []
+
+    def strike_once(*_: Any) -> None:
+        if not struck:
+            struck.append(True)
+            strike()
+
+    target: Any = hook if during == "the log" else hook.cluster
+    monkeypatch.setattr(target, "read_logs" if during == "the log" else "patch_job", strike_once)
+    run, pushed = make_run(monkeypatch, hook)
+    told = outcome_event(DONE, "feast-load", "uid-1", {}).payload
+    assert run.resume(told)["outcome"] == "succeeded"
+    assert struck
+    assert pushed["result"]["outcome"] == "succeeded"
+    assert hook.deleted == []
+
+
+def test_what_follows_from_a_verdict_waits_only_briefly_for_an_api_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook = Hook(a_job())
+    run, _ = make_run(monkeypatch, hook)
+    run.resume(event(DONE))
+    assert hook.cluster.patience == [30.0]
+
+
+FORBIDDEN = ForbiddenError("Airflow may not get pods/log", remedy="give it the rule")
+
+
+def refused(*_: Any) -> Any:
+    raise FORBIDDEN
+
+
+def test_a_task_that_may_not_look_on_ends_its_job_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = Hook(RUNNING)
+    with pytest.raises(ForbiddenError, match=r"pods/log\nIts Job was ended\.\nWhat to do: give it the rule"):
+        executing(monkeypatch, hook, refused).execute()
+    assert hook.deleted == ["uid-1"]
+
+
+def test_a_deferred_task_whose_trigger_may_not_look_on_ends_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = Hook(RUNNING)
+    run, _ = make_run(monkeypatch, hook)
+    with pytest.raises(ForbiddenError, match="Its Job was ended"):
+        run.resume(error_event(FORBIDDEN, "feast-load", "uid-1").payload)
+    assert hook.deleted == ["uid-1"]
+
+
+def test_a_job_that_cannot_be_ended_either_is_named_with_the_command_that_ends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook = Hook(RUNNING)
+    monkeypatch.setattr(hook.cluster, "delete_job", refused)
+    with pytest.raises(ForbiddenError, match=r"may still run .* kubectl -n features delete job feast-load"):
+        executing(monkeypatch, hook, refused).execute()
+
+
+def test_a_record_of_chunks_of_which_the_task_may_not_see_the_end_is_stopped_and_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook = Hook(running_chunks("0"))
+    failing_when_patched(monkeypatch, hook)
+    with pytest.raises(ForbiddenError, match="Its Job was ended"):
+        executing(monkeypatch, hook, refused).execute()
+    assert [patch["spec"] for patch in hook.cluster.patched] == [{"activeDeadlineSeconds": 1}]
+    assert hook.deleted == []
+
+
+def test_a_job_that_a_retry_can_take_over_goes_on_when_its_wait_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(run: TaskRun) -> Any:
+        raise ApiUnavailableError("away")
+
+    hook = Hook(RUNNING)
+    with pytest.raises(ApiUnavailableError):
+        executing(monkeypatch, hook, away).execute()
+    assert hook.deleted == []
+
+
+@pytest.mark.parametrize(("job", "deleted"), [(a_job(), []), (RUNNING, ["uid-1"])])
+def test_a_task_that_was_ended_while_its_job_was_adopted_keeps_one_that_has_ended(
+    monkeypatch: pytest.MonkeyPatch, job: dict[str, Any], deleted: list[str]
+) -> None:
+    hook = Hook(job)
+    run = executing(monkeypatch, hook, lambda run: DONE)
+    run._killed = True
+    run.execute()
+    assert hook.deleted == deleted
 
 
 def test_a_job_that_ran_into_a_deadline_set_by_airflow_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -546,10 +676,8 @@ def running_chunks(*completed: str) -> dict[str, Any]:
     return job
 
 
-def test_a_job_with_chunks_that_would_never_finish_is_stopped_and_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hook = Hook(running_chunks("0"))
+def failing_when_patched(monkeypatch: pytest.MonkeyPatch, hook: Hook) -> None:
+    """The hook's Job fails at the first patch, as at a deadline of a second."""
 
     def fail_it(name: str, patch: Any) -> None:
         hook.cluster.patched.append(patch)
@@ -557,6 +685,13 @@ def test_a_job_with_chunks_that_would_never_finish_is_stopped_and_kept(
         hook.cluster.job["status"]["conditions"] = [{"type": "Failed", "status": "True"}]
 
     monkeypatch.setattr(hook.cluster, "patch_job", fail_it)
+
+
+def test_a_job_with_chunks_that_would_never_finish_is_stopped_and_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook = Hook(running_chunks("0"))
+    failing_when_patched(monkeypatch, hook)
     run, pushed = make_run(monkeypatch, hook)
     totals = Totals(frozenset({0}), {"numbers": ViewTotals(5, 1.0, 2)})
     part = CommandResult("running", views={"numbers": ViewTotals(3, 0.5, 1)}, chunk=1)
