@@ -68,17 +68,25 @@ class EarlyEnd:
         """
         for one in self.jobs(job):
             if ended(one):
-                return self._verdict(one)
-            end_and_wait(self._cluster, one, "the task's execution_timeout")
+                return Verdict(one, self.diagnose(one))
+            self.end(one, "the task's execution_timeout")
         return None
 
-    def verdict(self, job: dict[str, Any]) -> Verdict | None:
-        """The verdict of a Job that has ended, or ``None``."""
-        done = [one for one in self.jobs(job) if ended(one)]
-        return self._verdict(done[0]) if done else None
+    def diagnose(self, job: dict[str, Any]) -> Outcome:
+        """The verdict on a Job that has ended."""
+        return self._hook.diagnose(job, BRIEF_SECONDS)
 
-    def _verdict(self, job: dict[str, Any]) -> Verdict:
-        return Verdict(job, self._hook.diagnose(job, BRIEF_SECONDS))
+    def newest(self) -> dict[str, Any] | None:
+        """The Job that this task made last, in whichever try."""
+        jobs = self._cluster.list_jobs(f"{naming.L_KEY}={self._task.key.digest}")
+        return max(jobs, key=lambda one: str(one["metadata"].get("creationTimestamp")), default=None)
+
+    def end(self, job: dict[str, Any], why: str) -> None:
+        """End a Job: stop it where it is a record of chunks, else delete it.
+
+        :raises FeastError: when it could not be ended.
+        """
+        end_and_wait(self._cluster, job, why)
 
     def give_up(self, job: dict[str, Any], error: FeastError) -> FeastError:
         """End a Job that nobody will look on at any more, because trying again cannot help.
@@ -89,7 +97,7 @@ class EarlyEnd:
         try:
             live = self.live(job)
             for one in live:
-                end_and_wait(self._cluster, one, "its task could not wait for it any longer")
+                self.end(one, "its task could not wait for it any longer")
         except FeastError as failed:
             name, namespace = job["metadata"]["name"], self._hook.namespace
             return error.with_more(

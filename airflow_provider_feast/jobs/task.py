@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
@@ -13,13 +13,22 @@ from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs.chunks import ChunkedLoad
 from airflow_provider_feast.jobs.conclusion import Conclusion
 from airflow_provider_feast.jobs.configured import configured_project
+from airflow_provider_feast.jobs.deferral import (
+    WAITS_AGAIN,
+    Deferral,
+    Failure,
+    failure_of,
+    is_timeout,
+    stayed_too_long,
+    too_many,
+)
 from airflow_provider_feast.jobs.early_end import EarlyEnd
 from airflow_provider_feast.jobs.inspection import Subject, inspect
-from airflow_provider_feast.jobs.killing import Killing, task_state
+from airflow_provider_feast.jobs.killing import HandOver, Killing, reschedule, task_state
 from airflow_provider_feast.jobs.logs import say_to
 from airflow_provider_feast.jobs.plan_jobs import PlanJobs
-from airflow_provider_feast.jobs.pod_logs import Positions, after_deferral
-from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt
+from airflow_provider_feast.jobs.pod_logs import Positions
+from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended
 from airflow_provider_feast.jobs.task_job import TaskJob
 from airflow_provider_feast.jobs.watch import WatchOptions, execution_timeout_reached
 from airflow_provider_feast.jobs.work import Work
@@ -28,6 +37,7 @@ from airflow_provider_feast.model.errors import (
     FeastDagError,
     FeastError,
     FeastTransientError,
+    JobDeletedError,
     RegistryLockedError,
 )
 from airflow_provider_feast.model.events import raise_told
@@ -37,27 +47,7 @@ from airflow_provider_feast.model.preflight import Report
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.windows import Window
 
-DEFER_AFTER_SECONDS = 10.0
-"""How long a worker watches before it defers: short commands never do, and a task that defers within seconds of its
-start can be failed by the scheduler (it finds the executor done and the task still queued)."""
-
 DEFERRED_LOG_SECONDS = 5.0
-BACKSTOP_SECONDS = 900.0
-"""``defer(timeout=)`` beyond all other limits: nothing but a backstop."""
-
-
-class _HandOver(BaseException):
-    """The worker is going away while the task goes on: stop waiting."""
-
-
-def _reschedule() -> Exception:
-    """What makes Airflow run the task again at once, in the same try."""
-    try:
-        from airflow.sdk.exceptions import AirflowRescheduleException
-    except ImportError:  # Airflow 3.1
-        from airflow.exceptions import AirflowRescheduleException
-    error: Exception = AirflowRescheduleException(reschedule_date=datetime.now(UTC))  # type: ignore[no-untyped-call]
-    return error
 
 
 class TaskRun:
@@ -118,19 +108,24 @@ class TaskRun:
 
         return inspect(Subject(self._hook, build, feature_store))
 
-    def _wait(self) -> dict[str, Any]:
+    @property
+    def defer_after(self) -> float:
+        """Seconds that the worker watches before it defers."""
+        return float(self.settings.defer_after_seconds)
+
+    def _wait(self, *, may_defer: bool = True) -> dict[str, Any]:
         positions: Positions = {}
         seconds = 1.0 if self._operator.log_interval is None else self._operator.log_interval
-        patience = DEFER_AFTER_SECONDS if self._operator.deferrable else None
+        patience = self.defer_after if self._operator.deferrable and may_defer else None
         try:
             self._waiting = True
             self._leave_if_asked()
             outcome = self._hook.watch(
                 self._job or {}, say_to(self._log), self._options(seconds), patience, positions, self._lock()
             )
-        except _HandOver:
+        except HandOver:
             self._log.info("This worker is going away. The Job runs on, and the next worker takes it over.")
-            raise _reschedule() from None
+            raise reschedule() from None
         except FeastError as error:
             self._give_up(error)
         finally:
@@ -157,6 +152,8 @@ class TaskRun:
                 "metadata": {"name": name, "namespace": self._hook.namespace, "uid": uid},
                 "spec": {},
             }
+        if failure := failure_of(event):
+            return self._wait_again(failure)
         try:
             raise_told(event)
         except FeastError as error:
@@ -169,6 +166,42 @@ class TaskRun:
         self._command, self._window = self._operator.feast_command(self._context)
         self._repeat_log(event.get("positions"))
         return self._conclude(self._outcome)
+
+    def _wait_again(self, failure: Failure) -> dict[str, Any]:
+        """Go on after a trigger that failed, which is no verdict on the Job."""
+        told = "The triggerer failed (%s of at most %s times) while this task waited in it:\n%s"
+        self._log.warning(told, failure.number, WAITS_AGAIN + 1, failure.trace)
+        there = self._end.jobs(self._job)
+        self._job = there[0] if there else self._job
+        if there and ended(there[0]):
+            self._command, self._window = self._operator.feast_command(self._context)
+            self._repeat_log(failure.positions)
+            return self._conclude(self._end.diagnose(there[0]))
+        if failure.number > WAITS_AGAIN:
+            raise too_many(failure, self._where, lives=bool(there))
+        self._log.info("The Job runs on; this task waits for it in the triggerer once more.")
+        waiting: dict[str, Any] = self._deferral.wait(there[0] if there else None, failure.arguments)
+        return waiting
+
+    def trigger_failed(self, told: Mapping[str, Any]) -> dict[str, Any]:
+        """Go on where Airflow itself gave the trigger up: it could not be run, or did not end in time.
+
+        :param told: what Airflow resumes such a task with: ``error`` and ``traceback``.
+        """
+        return self._in_time(lambda: self._without_trigger(told))
+
+    def _without_trigger(self, told: Mapping[str, Any]) -> dict[str, Any]:
+        trace = "".join(told.get("traceback") or ())
+        self._log.warning("Airflow gave up this task's trigger: %s\n%s", told.get("error"), trace)
+        self._job = self._end.newest()
+        if self._job is None:
+            raise JobDeletedError("the Job of this task is gone", remedy="run the task again")
+        self._command, self._window = self._operator.feast_command(self._context)
+        if is_timeout(told) and not ended(self._job):
+            self._end.end(self._job, "the limit of its task's wait in the triggerer")
+            raise stayed_too_long().error(self._where)
+        self._log.info("This worker waits for the Job itself.")
+        return self._wait(may_defer=False)
 
     def _repeat_log(self, positions: Positions | None) -> None:
         """Say once more what the trigger said last: a triggerer that stalls loses it; what is there twice shows once."""
@@ -206,7 +239,7 @@ class TaskRun:
 
     def _leave_if_asked(self) -> None:
         if self._leaving and self._waiting:
-            raise _HandOver
+            raise HandOver
 
     def _in_time(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Do something within the task's execution_timeout; a verdict that is there by then stands."""
@@ -270,30 +303,14 @@ class TaskRun:
         self._log.info("To look at it: kubectl -n %s describe job %s", namespace, name)
 
     def _defer(self, positions: Positions) -> Any:
-        from airflow_provider_feast.triggers.feast import FeastJobTrigger
-
-        job, settings, interval = self._job or {}, self.settings, self._operator.log_interval
-        deadline, limit = job["spec"].get("activeDeadlineSeconds"), self._operator.execution_timeout
+        interval = self._operator.log_interval
         options = self._options(DEFERRED_LOG_SECONDS if interval is None else interval)
-        if limit is not None:
-            seconds = limit.total_seconds()
-            options = options._replace(deadline_at=self._began + seconds, limit_seconds=seconds)
-        backstop = settings.startup_timeout_seconds + settings.lock_timeout_seconds + BACKSTOP_SECONDS
         self._log.info("The Job runs on; this task waits for it in the triggerer.")
-        lock = self._lock()
-        return self._operator.defer(
-            trigger=FeastJobTrigger(
-                settings.kubernetes_conn_id,
-                self._hook.namespace,
-                job["metadata"]["name"],
-                job["metadata"]["uid"],
-                options._asdict(),
-                after_deferral(positions, datetime.now(UTC)),
-                lock=lock._asdict() if lock else None,
-            ),
-            method_name="resume",
-            timeout=None if deadline is None else timedelta(seconds=deadline + backstop),
-        )
+        return self._deferral.begin(self._job or {}, options, positions, self._lock())
+
+    @property
+    def _deferral(self) -> Deferral:
+        return Deferral(self._operator, self.settings, self._began)
 
     def confirm_project(self, project: str) -> None:
         """Compare a project's name with the configuration's.
