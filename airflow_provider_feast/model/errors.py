@@ -186,6 +186,12 @@ class OutOfMemoryError(FeastResourceError):
     retryable = False
 
 
+class KilledError(FeastResourceError):
+    """The container was killed (exit code 137) and nothing says by whom, or why."""
+
+    kind = "killed"
+
+
 class OutOfDiskError(FeastResourceError):
     """The pod wrote more than its temporary directory or its disk may hold."""
 
@@ -303,7 +309,7 @@ class JobDeletedError(FeastTransientError):
 
 
 class DefinitionsUnreachableError(FeastTransientError):
-    """The Git server that has the definitions does not answer."""
+    """A server does not answer: the Git server that has the definitions, or one that they ask when imported."""
 
     kind = "definitions_unreachable"
 
