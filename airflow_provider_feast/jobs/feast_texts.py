@@ -184,9 +184,9 @@ _UNREACHABLE = re.compile(
 )
 _AWAY = re.compile(
     r"[Cc]onnection (?:refused|reset|timed out|aborted)|[Tt]imed out|Timeout(?:Error|Exception|Expired)\b"
-    r"|ConnectTimeout|ReadTimeout|gaierror|Name or service not known|name resolution|[Nn]o route to host|[Nn]etwork is unreachable"
-    r"|Max retries exceeded|StatusCode\.(?:UNAVAILABLE|DEADLINE_EXCEEDED)|NoHostAvailable|ServerSelectionTimeoutError"
-    r"|database system is (?:starting up|shutting down)"
+    r"|ConnectTimeout|ReadTimeout|gaierror|Name or service not known|name resolution|[Nn]o route to host"
+    r"|[Nn]etwork is unreachable|Max retries exceeded|StatusCode\.(?:UNAVAILABLE|DEADLINE_EXCEEDED)|NoHostAvailable"
+    r"|ServerSelectionTimeoutError|database system is (?:starting up|shutting down)"
 )
 """A server that does not answer now, as libraries say it; refused credentials are none of it."""
 

@@ -14,13 +14,13 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_feast.jobs.async_api import AsyncApi
 from airflow_provider_feast.jobs.client import async_configuration
 from airflow_provider_feast.jobs.deferral import SAFE_SECONDS
-from airflow_provider_feast.jobs.killing import ends_job, task_state
+from airflow_provider_feast.jobs.killing import LOOKUP_SECONDS, ends_job, task_state
 from airflow_provider_feast.jobs.logs import say_to
 from airflow_provider_feast.jobs.pod_logs import Positions
 from airflow_provider_feast.jobs.stream import EVERY, JOBS, ObjectStream, Streams
 from airflow_provider_feast.jobs.submit import ended
 from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
-from airflow_provider_feast.model.errors import FeastError, FeastTransientError
+from airflow_provider_feast.model.errors import FeastError, FeastTransientError, JobDeletedError
 from airflow_provider_feast.model.events import told_error
 from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.outcome import Outcome
@@ -210,16 +210,29 @@ class FeastJobTrigger(BaseTrigger):
         A triggerer that was frozen may be told so late, when another one waits for the Job, or a worker has taken
         over: the task's state decides, and where it cannot be known the Job is kept.
         """
-        from asgiref.sync import sync_to_async
-
         if self._fired or self.task_instance is None:
             return
-        if ends_job(await sync_to_async(task_state)(self.task_instance)):
+        if await self._task_is_over():
             api = self._streams().api
             job = await api.read_job(self.namespace, self.name)
             if job is not None and job["metadata"]["uid"] == self.uid and not ended(job):
                 self.log.info("The task was ended by a person; deleting Job %s.", self.name)
                 await api.delete_job(self.namespace, self.name, self.uid)
+
+    async def _task_is_over(self) -> bool:
+        """Whether the task is known to have no more use for its Job; Airflow gives :meth:`on_kill` 30 s in all."""
+        from asgiref.sync import sync_to_async
+
+        asked = asyncio.ensure_future(sync_to_async(task_state)(self.task_instance))
+        done, _ = await asyncio.wait([asked], timeout=LOOKUP_SECONDS)
+        if not done:
+            asked.cancel()
+            self.log.warning("Job %s is kept: Airflow did not tell its task's state in time.", self.name)
+            return False
+        if error := asked.exception():
+            self.log.warning("Job %s is kept: its task's state could not be asked for: %s", self.name, error)
+            return False
+        return ends_job(asked.result())
 
     async def cleanup(self) -> None:
         """As :meth:`on_kill`, for Airflow below 3.3, which calls only this."""
@@ -277,14 +290,36 @@ class FeastForeignJobTrigger(BaseTrigger):
             yield error_event(error, self.name)
 
     async def _ended(self, stream: ObjectStream, changed: asyncio.Event) -> dict[str, Any]:
+        seen: dict[str, Any] | None = None
         while True:
             changed.clear()
             if stream.error is not None:
                 raise stream.error
-            jobs = [
-                job for job in stream.present() if job["metadata"]["creationTimestamp"] >= self.created_after
-            ]
-            newest = max(jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None)
-            if newest is not None and ended(newest):
-                return newest
+            jobs = [job for job in stream.present() if _created(job) >= self.created_after]
+            seen = newest_job(jobs, seen)
+            if seen is not None and ended(seen):
+                return seen
             await changed.wait()
+
+
+def _created(job: dict[str, Any]) -> str:
+    return str(job["metadata"]["creationTimestamp"])
+
+
+def newest_job(jobs: list[dict[str, Any]], seen: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The Job that counts: the newest.
+
+    :param jobs: those that are there.
+    :param seen: the one that counted so far.
+    :raises JobDeletedError: when that is gone, and none came after it.
+    """
+    newest = max(jobs, key=_created, default=None)
+    there = seen is None or any(job["metadata"]["uid"] == seen["metadata"]["uid"] for job in jobs)
+    if seen is None or there or (newest is not None and _created(newest) >= _created(seen)):
+        return newest
+    raise JobDeletedError(
+        f"Job {seen['metadata']['name']} was deleted before its end was seen",
+        where=f"namespace {seen['metadata']['namespace']!r}",
+        remedy="run the sensor again when there is a new one; find out who deletes it, or raise its "
+        "ttlSecondsAfterFinished",
+    )
