@@ -3,13 +3,16 @@
 from typing import Any
 
 import pytest
+from airflow.providers.cncf.kubernetes import kube_client
 from airflow.providers.common.compat.sdk import AirflowException
 from beside_helpers import Beside, beside, fails, flaw, image_home, quick, sandbox
 from kubernetes.client import ApiException
 from kubernetes.client import models as k8s
+from kubernetes_asyncio.client import ApiClient as AsyncApiClient
 from kubernetes_asyncio.client import ApiException as AsyncApiException
 from operator_helpers import execute, log_lines
 
+from airflow_provider_feast.jobs import stream
 from airflow_provider_feast.jobs.submit import ended
 from airflow_provider_feast.model.errors import FeastError
 
@@ -177,6 +180,49 @@ def test_an_answer_that_asks_for_a_new_start_gets_one(beside: Beside, code: int,
         ours = beside.ours("sleep 3; echo the end", deferrable=deferrable)
         assert execute(ours)["outcome"] == "succeeded"
     assert lines.count("the end") == 1
+
+
+def test_a_request_that_is_not_answered_in_time_is_sent_again(
+    beside: Beside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sides are made to wait for a second only; an answer takes four."""
+    monkeypatch.setattr(kube_client, "API_TIMEOUT", 1)
+    monkeypatch.setattr(stream, "SILENCE_SECONDS", 1.0)
+
+    def stall(_: str) -> None:
+        beside.fault("jobs", method="GET", kind="slow", seconds=4, times=2)
+
+    def stall_watches(_: str) -> None:
+        beside.fault("(jobs|pods)$", method="GET", kind="slow", seconds=4, times=2)
+        beside.sandbox.cut_watches()
+
+    with beside.when_running(stall), fails(TimeoutError, "aiohttp's TimeoutError is not tried again"):
+        execute(beside.plain("sleep 60", backoff_limit=1, deferrable=True))
+    beside.sandbox.clear_faults()
+    flaw(len(beside.live_jobs()) == 1, "it leaves the Job running when an answer takes too long")
+    beside.delete_jobs()
+
+    with beside.when_running(stall_watches), log_lines() as lines:
+        assert execute(beside.ours("sleep 3; echo the end", deferrable=True))["outcome"] == "succeeded"
+    assert lines.count("the end") == 1
+
+
+def test_a_wait_makes_no_new_client_for_each_look(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    real = AsyncApiClient.__init__
+
+    def count(self: Any, *args: Any, **kwargs: Any) -> None:
+        made.append(self)
+        real(self, *args, **kwargs)
+
+    monkeypatch.setattr(AsyncApiClient, "__init__", count)
+    execute(beside.plain("sleep 3", deferrable=True))
+    flaw(len(made) > 10, "each poll builds a new client")
+    beside.delete_jobs()
+
+    made.clear()
+    assert execute(beside.ours("sleep 3", deferrable=True))["outcome"] == "succeeded"
+    assert len(made) <= 3, "one of the worker, one of the triggerer, and one that reads the log's end"
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
