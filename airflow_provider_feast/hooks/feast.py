@@ -25,7 +25,7 @@ from airflow_provider_feast.jobs.stream import Streams
 from airflow_provider_feast.jobs.submit import delete_and_wait
 from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
 from airflow_provider_feast.model.environment import plain_secret_variables
-from airflow_provider_feast.model.errors import FeastConfigurationError, FeastError
+from airflow_provider_feast.model.errors import ApiUnavailableError, FeastConfigurationError, FeastError
 from airflow_provider_feast.model.feature_store import FeatureStoreState, read_state
 from airflow_provider_feast.model.fields import NAMES_OF_OBJECTS
 from airflow_provider_feast.model.lock import LockRequest
@@ -257,8 +257,11 @@ class FeastHook(BaseHook):
 
         async def read() -> None:
             try:
-                pods = await api.list_pods(self.namespace, job["metadata"]["uid"])
-                await PodLogs(api, self.namespace, say, positions).read_to_end(pods)
+                async with asyncio.timeout(2 * READ_SECONDS):
+                    pods = await api.list_pods(self.namespace, job["metadata"]["uid"])
+                    await PodLogs(api, self.namespace, say, positions).read_to_end(pods)
+            except TimeoutError as error:
+                raise ApiUnavailableError(f"it took more than {2 * READ_SECONDS:.0f} s") from error
             finally:
                 await api.close()
 
