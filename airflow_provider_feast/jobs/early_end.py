@@ -66,11 +66,11 @@ class EarlyEnd:
 
         :returns: the verdict of a Job that had ended by itself before that.
         """
-        for one in self.jobs(job):
-            if ended(one):
-                return Verdict(one, self.diagnose(one))
+        jobs = self.jobs(job)
+        live = [one for one in jobs if not ended(one)]
+        for one in live:
             self.end(one, "the task's execution_timeout")
-        return None
+        return Verdict(jobs[-1], self.diagnose(jobs[-1])) if jobs and not live else None
 
     def diagnose(self, job: dict[str, Any]) -> Outcome:
         """The verdict on a Job that has ended."""

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs.chunks import ChunkedLoad
 from airflow_provider_feast.jobs.conclusion import Conclusion
-from airflow_provider_feast.jobs.configured import configured_project
+from airflow_provider_feast.jobs.configured import confirm_project
 from airflow_provider_feast.jobs.deferral import (
     WAITS_AGAIN,
     Deferral,
@@ -317,11 +317,5 @@ class TaskRun:
 
         :raises FeastDagError: when they differ, or the configuration cannot be read from here.
         """
-        if self._job is not None:  # a resumed task: it was compared before the Job was made
-            return
-        found = configured_project(self._hook)
-        if found != project:
-            raise FeastDagError(
-                f"confirm={project!r}, but the project in feature_store.yaml is {found!r}: nothing was torn down",
-                remedy="check feast_conn_id=, then give confirm= the project that shall be deleted",
-            )
+        if self._job is None:  # else it was compared before the Job was made
+            confirm_project(self._hook, project)
