@@ -11,6 +11,7 @@ import tenacity
 from kubernetes.client import ApiException, BatchV1Api, CoreV1Api
 from urllib3.exceptions import HTTPError
 
+from airflow_provider_feast.jobs.answers import OddAnswerError, json_object
 from airflow_provider_feast.model.errors import (
     AdmissionRefusedError,
     AdmissionUnansweredError,
@@ -132,7 +133,8 @@ def _refused(message: str, where: str) -> FeastError:
 
 
 def _may_retry(error: BaseException) -> bool:
-    return isinstance(error, HTTPError) or (isinstance(error, ApiException) and error.status in TRANSIENT)
+    no_answer = isinstance(error, (HTTPError, OddAnswerError))
+    return no_answer or (isinstance(error, ApiException) and error.status in TRANSIENT)
 
 
 _BACK_OFF = tenacity.wait_random_exponential(multiplier=0.2, max=5)
@@ -195,13 +197,18 @@ class ClusterApi:
             if error.status in expected:
                 return None
             raise explain(error.status, status_message(error.body), verb, resource, self.namespace) from error
-        except HTTPError as error:
+        except (HTTPError, OddAnswerError) as error:
             raise explain(None, str(error), verb, resource, self.namespace) from error
 
-    def call(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
-        """As :meth:`send`; the object that is answered."""
-        answer = self.send(*args, **kwargs)
-        body: dict[str, Any] | None = None if answer is None else json.loads(answer.data)
+    def call(
+        self, verb: str, resource: str, method: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> dict[str, Any] | None:
+        """As :meth:`send`; the object that is answered. What is no object (a proxy's page, say) is no answer."""
+
+        def asked(*its: Any, **own: Any) -> dict[str, Any]:
+            return json_object(method(*its, **own).data)
+
+        body: dict[str, Any] | None = self.send(verb, resource, asked, *args, **kwargs)
         return body
 
     def _must(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class Answers:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return SimpleNamespace(data=json.dumps(answer))
+        return SimpleNamespace(data=answer if isinstance(answer, bytes) else json.dumps(answer).encode())
 
 
 def refusal(status: int) -> ApiException:
@@ -130,6 +130,15 @@ def test_a_long_outage_is_an_error_that_can_be_tried_again(trouble: Exception) -
         api(retry_seconds=0).call("get", "jobs", Answers(trouble))
     assert caught.value.retryable
     assert caught.value.__cause__ is trouble
+
+
+@pytest.mark.parametrize("page", [b"<html>Please log in</html>", b"[]"])
+def test_a_page_of_a_proxy_is_no_answer(page: bytes) -> None:
+    request = Answers(page, {"kind": "Job"})
+    assert api().call("get", "jobs", request) == {"kind": "Job"}
+    assert request.asked == 2
+    with pytest.raises(ApiUnavailableError, match="did not answer: an answer that is no JSON"):
+        api(retry_seconds=0).call("get", "jobs", Answers(page))
 
 
 def test_a_status_that_belongs_to_normal_life_is_none() -> None:
