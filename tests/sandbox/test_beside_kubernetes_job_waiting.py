@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.cncf.kubernetes import kube_client
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
 from airflow.providers.common.compat.sdk import AirflowException
 from beside_helpers import Beside, beside, fails, flaw, image_home, quick, sandbox
 from kubernetes.client import ApiException
@@ -14,7 +15,9 @@ from operator_helpers import execute, log_lines
 
 from airflow_provider_feast.jobs import stream
 from airflow_provider_feast.jobs.submit import ended
+from airflow_provider_feast.jobs.watch import JobWatch
 from airflow_provider_feast.model.errors import FeastError
+from airflow_provider_feast.triggers import feast as triggers
 
 __all__ = ["beside", "image_home", "quick", "sandbox"]
 
@@ -223,6 +226,38 @@ def test_a_wait_makes_no_new_client_for_each_look(beside: Beside, monkeypatch: p
     made.clear()
     assert execute(beside.ours("sleep 3", deferrable=True))["outcome"] == "succeeded"
     assert len(made) <= 3, "one of the worker, one of the triggerer, and one that reads the log's end"
+
+
+def test_a_flaw_of_a_trigger_is_no_verdict_on_its_job(
+    beside: Beside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def flawed(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("a flaw of the trigger")
+
+    real, failed = JobWatch.outcome, []
+
+    async def flawed_twice(self: JobWatch, timeout: float | None = None) -> Any:
+        if self._shared and len(failed) < 2:
+            failed.append(self)
+            await real(self, 1.0)
+            raise ZeroDivisionError("a flaw of the trigger")
+        return await real(self, timeout)
+
+    monkeypatch.setattr(AsyncKubernetesHook, "get_job_status", flawed)
+    with fails(ZeroDivisionError, "an unexpected exception in its trigger fails the task"):
+        execute(beside.plain("sleep 60", deferrable=True))
+    flaw(len(beside.live_jobs()) == 1, "it leaves the Job running when its trigger fails")
+    beside.delete_jobs()
+
+    monkeypatch.setattr(triggers, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(JobWatch, "outcome", flawed_twice)
+    script = "for n in 1 2 3 4 5 6; do echo tick $n; sleep 1; done"
+    with log_lines() as lines:
+        assert execute(beside.ours(script, deferrable=True))["outcome"] == "succeeded"
+    assert len(failed) == 2
+    assert len(beside.jobs()) == 1
+    assert [line for line in lines if line.startswith("tick")] == [f"tick {n}" for n in range(1, 7)]
+    assert sum("ZeroDivisionError" in line for line in lines) == 2
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
