@@ -77,7 +77,7 @@ def is_timeout(told: Mapping[str, Any]) -> bool:
 
     :param told: what Airflow resumes a task with whose trigger brought no event.
     """
-    return str(told.get("error")) == _TIMEOUT
+    return bool(told.get("error") == _TIMEOUT)
 
 
 def stayed_too_long() -> Problem:

@@ -213,7 +213,9 @@ def test_what_is_the_method_of_a_task_whose_trigger_airflow_gave_up() -> None:
         TRIGGER_FAIL_REPR,
         TriggerFailureReason.TRIGGER_FAILURE.value,
     )
-    assert deferral.is_timeout({"error": TriggerFailureReason.TRIGGER_TIMEOUT.value})
+    for timeout in (TriggerFailureReason.TRIGGER_TIMEOUT, TriggerFailureReason.TRIGGER_TIMEOUT.value):
+        assert deferral.is_timeout({"error": timeout})
+    assert not deferral.is_timeout({"error": TriggerFailureReason.TRIGGER_FAILURE})
 
 
 @pytest.mark.parametrize(
