@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -21,8 +22,8 @@ WAITS_AGAIN = 3
 """How often a task waits again in the triggerer after a trigger of its failed."""
 
 SAFE_SECONDS = 5.0
-"""A task that is back from the triggerer so soon after its start can be failed by the scheduler: it finds that the
-executor is done with a task which is queued (again)."""
+"""A task that is back from the triggerer so soon after it deferred can be failed by the scheduler: that hears late from
+its executor that the worker is done, and takes it for the end of a task which is queued again."""
 
 _TIMEOUT = "Trigger timeout"
 """Airflow's ``TriggerFailureReason.TRIGGER_TIMEOUT``: a task is told so that stayed longer than ``defer(timeout=)``."""
@@ -123,7 +124,7 @@ class Deferral:
             "options": options._asdict(),
             "positions": after_deferral(positions, datetime.now(UTC)),
             "lock": lock._asdict() if lock else None,
-            "not_before": self._began + SAFE_SECONDS if early else 0.0,
+            "not_before": time.time() + SAFE_SECONDS if early else 0.0,
         }
         return self.wait(job, arguments)
 

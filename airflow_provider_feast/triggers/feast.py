@@ -165,6 +165,7 @@ class FeastJobTrigger(BaseTrigger):
         lock = self.lock and LockRequest(self.lock["name"], self.lock["namespace"], tuple(self.lock["views"]))
         target = Target(self.namespace, self.name, self.uid)
         watch: JobWatch | None = None
+        began = time.time()
         await asyncio.sleep(self.failures * AGAIN_SECONDS)
         try:
             watch = JobWatch(
@@ -184,10 +185,18 @@ class FeastJobTrigger(BaseTrigger):
         except Exception as error:  # noqa: BLE001 (told to the worker, which waits again)
             event = self._failed_event(error, watch.sure if watch else self.positions)
         if event is not None:
-            await asyncio.sleep(min(self.not_before - time.time(), SAFE_SECONDS))
+            await self._hold_back(event, began)
             self._fired = True
             yield event
             await asyncio.sleep(LINGER_SECONDS)
+
+    async def _hold_back(self, event: TriggerEvent, began: float) -> None:
+        """Wait until the scheduler surely knows that the worker is done, see ``SAFE_SECONDS``.
+
+        :param began: when this trigger began: what is no verdict may come within milliseconds of it.
+        """
+        until = self.not_before if "outcome" in event.payload else max(self.not_before, began + SAFE_SECONDS)
+        await asyncio.sleep(min(until - time.time(), SAFE_SECONDS))
 
     def _failed_event(self, error: Exception, positions: Positions) -> TriggerEvent:
         """The event of a trigger that failed: no verdict on the Job, so the worker has another one wait.

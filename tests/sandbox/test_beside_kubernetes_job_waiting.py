@@ -250,6 +250,7 @@ def test_a_flaw_of_a_trigger_is_no_verdict_on_its_job(
     beside.delete_jobs()
 
     monkeypatch.setattr(triggers, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(triggers, "SAFE_SECONDS", 0.1)
     monkeypatch.setattr(JobWatch, "outcome", flawed_twice)
     script = "for n in 1 2 3 4 5 6; do echo tick $n; sleep 1; done"
     with log_lines() as lines:
