@@ -26,7 +26,7 @@ from airflow_provider_feast.jobs.stream import Streams
 from airflow_provider_feast.jobs.submit import delete_and_wait
 from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
 from airflow_provider_feast.model.environment import plain_secret_variables
-from airflow_provider_feast.model.errors import FeastConfigurationError, FeastError
+from airflow_provider_feast.model.errors import ApiUnavailableError, FeastConfigurationError, FeastError
 from airflow_provider_feast.model.feature_store import FeatureStoreState, read_state
 from airflow_provider_feast.model.fields import NAMES_OF_OBJECTS
 from airflow_provider_feast.model.lock import LockRequest
@@ -258,8 +258,11 @@ class FeastHook(BaseHook):
 
         async def read() -> None:
             try:
-                pods = await api.list_pods(self.namespace, job["metadata"]["uid"])
-                await PodLogs(api, self.namespace, say, positions).read_to_end(pods)
+                async with asyncio.timeout(2 * READ_SECONDS):
+                    pods = await api.list_pods(self.namespace, job["metadata"]["uid"])
+                    await PodLogs(api, self.namespace, say, positions).read_to_end(pods)
+            except TimeoutError as error:
+                raise ApiUnavailableError(f"it took more than {2 * READ_SECONDS:.0f} s") from error
             finally:
                 await api.close()
 
@@ -295,11 +298,15 @@ class FeastHook(BaseHook):
         jobs = self.cluster.list_jobs(",".join(f"{key}={value}" for key, value in labels.items()))
         return max(jobs, key=lambda job: str(job["metadata"].get("creationTimestamp")), default=None)
 
-    def diagnose(self, job: dict[str, Any]) -> Outcome:
-        """The verdict on a Job at this moment."""
-        pods = self.cluster.list_pods(job["metadata"]["uid"])
+    def diagnose(self, job: dict[str, Any], patience: float | None = None) -> Outcome:
+        """The verdict on a Job at this moment.
+
+        :param patience: seconds that an API server which is away is waited for; ``None`` for the connection's tolerance.
+        """
+        cluster = self.cluster if patience is None else self.cluster.with_patience(patience)
+        pods = cluster.list_pods(job["metadata"]["uid"])
         about = [("Job", job["metadata"]["name"]), *(("Pod", pod["metadata"]["name"]) for pod in pods)]
-        events = [event for kind, name in about for event in self.cluster.list_events(kind, name)]
+        events = [event for kind, name in about for event in cluster.list_events(kind, name)]
         return diagnose(job, pods, events)
 
     def feature_store(self, name: str, namespace: str = "") -> tuple[FeatureStoreState | None, str]:

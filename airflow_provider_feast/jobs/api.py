@@ -11,6 +11,7 @@ import tenacity
 from kubernetes.client import ApiException, BatchV1Api, CoreV1Api
 from urllib3.exceptions import HTTPError
 
+from airflow_provider_feast.jobs.answers import OddAnswerError, json_object
 from airflow_provider_feast.model.errors import (
     AdmissionRefusedError,
     AdmissionUnansweredError,
@@ -42,6 +43,14 @@ def delete_options(uid: str, version: str | None = None) -> dict[str, Any]:
 def pods_selector(job_uid: str) -> str:
     """The label selector of a Job's pods."""
     return f"batch.kubernetes.io/controller-uid={job_uid}"
+
+
+def of_another(refused: FeastError) -> bool:
+    """Whether a patch with ``metadata.uid`` was refused because a later object has the name now.
+
+    Kubernetes answers 409 where it takes the uid for a precondition, and 422 where it validates that a uid never changes.
+    """
+    return isinstance(refused, AdmissionRefusedError) and "metadata.uid" in refused.what
 
 
 def status_message(body: Any) -> str:
@@ -124,7 +133,8 @@ def _refused(message: str, where: str) -> FeastError:
 
 
 def _may_retry(error: BaseException) -> bool:
-    return isinstance(error, HTTPError) or (isinstance(error, ApiException) and error.status in TRANSIENT)
+    no_answer = isinstance(error, (HTTPError, OddAnswerError))
+    return no_answer or (isinstance(error, ApiException) and error.status in TRANSIENT)
 
 
 _BACK_OFF = tenacity.wait_random_exponential(multiplier=0.2, max=5)
@@ -157,6 +167,10 @@ class ClusterApi:
             return self
         return ClusterApi(self.api_client, namespace, self._retry_seconds)
 
+    def with_patience(self, seconds: float) -> ClusterApi:
+        """The same cluster, where an API server that is away is waited for no longer than this."""
+        return ClusterApi(self.api_client, self.namespace, min(seconds, self._retry_seconds))
+
     def send(
         self,
         verb: str,
@@ -183,13 +197,18 @@ class ClusterApi:
             if error.status in expected:
                 return None
             raise explain(error.status, status_message(error.body), verb, resource, self.namespace) from error
-        except HTTPError as error:
+        except (HTTPError, OddAnswerError) as error:
             raise explain(None, str(error), verb, resource, self.namespace) from error
 
-    def call(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
-        """As :meth:`send`; the object that is answered."""
-        answer = self.send(*args, **kwargs)
-        body: dict[str, Any] | None = None if answer is None else json.loads(answer.data)
+    def call(
+        self, verb: str, resource: str, method: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> dict[str, Any] | None:
+        """As :meth:`send`; the object that is answered. What is no object (a proxy's page, say) is no answer."""
+
+        def asked(*its: Any, **own: Any) -> dict[str, Any]:
+            return json_object(method(*its, **own).data)
+
+        body: dict[str, Any] | None = self.send(verb, resource, asked, *args, **kwargs)
         return body
 
     def _must(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -255,10 +274,17 @@ class ClusterApi:
         return list(body.get("items") or ())
 
     def patch_job(self, name: str, patch: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Merge a patch into a Job; ``None`` when it is gone."""
-        return self.call(
-            "patch", "jobs", self._batch.patch_namespaced_job, name, self.namespace, patch, expected=(404,)
-        )
+        """Merge a patch into a Job; ``None`` when it is gone.
+
+        :param patch: with ``metadata.uid``, a later Job of this name is left alone: ``None`` as well.
+        """
+        send = self._batch.patch_namespaced_job
+        try:
+            return self.call("patch", "jobs", send, name, self.namespace, patch, expected=(404, 409))
+        except AdmissionRefusedError as refused:
+            if of_another(refused):
+                return None
+            raise
 
     def delete_job(self, name: str, uid: str) -> dict[str, Any] | None:
         """Delete this very Job (no later one of its name) with its pods; ``None`` when it is gone."""

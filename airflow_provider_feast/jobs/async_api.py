@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -19,15 +18,28 @@ from kubernetes_asyncio.client import (
 )
 from kubernetes_asyncio.client.exceptions import ApiException
 
-from airflow_provider_feast.jobs.api import TRANSIENT, delete_options, explain, pods_selector, status_message
+from airflow_provider_feast.jobs.answers import json_object
+from airflow_provider_feast.jobs.api import (
+    TRANSIENT,
+    delete_options,
+    explain,
+    of_another,
+    pods_selector,
+    status_message,
+)
+from airflow_provider_feast.jobs.client import UnresolvedError, resolving
+from airflow_provider_feast.model.errors import AdmissionRefusedError, ApiUnavailableError
 
 Connect = Callable[[], Awaitable[Configuration]]
 """Resolves a cluster's address and credentials anew."""
 
 NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError)
-"""What the client raises when the API server did not answer."""
+"""What is raised when the API server did not answer: nothing came, or nothing of its own."""
 
-LONGEST_PAUSE = 15.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+
+CONFLICT_SECONDS = 0.2
+"""The pause before a Job is resumed once more that its controller changed at the same moment."""
 
 LONGEST_USE = 900.0
 """Seconds after which no request of a client is under way any more, a watch included."""
@@ -57,6 +69,15 @@ async def read_body(answer: Any) -> bytes:
     return body
 
 
+async def read_json(answer: Any) -> dict[str, Any]:
+    """The object of a raw answer.
+
+    :raises ApiException: as :func:`read_body`.
+    :raises OddAnswerError: when it is no JSON object.
+    """
+    return json_object(await read_body(answer))
+
+
 class Patience:
     """How long an API server that does not answer is waited for.
 
@@ -66,11 +87,25 @@ class Patience:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._since: float | None = None
-        self._pause = 0.5
+        self._pause = FIRST_PAUSE
 
     def answered(self) -> None:
         """The server answers again."""
-        self._since, self._pause = None, 0.5
+        self._since = None
+
+    def settled(self) -> None:
+        """What follows an answer goes well, too: the next pause is short again."""
+        self._pause = FIRST_PAUSE
+
+    async def rest(self, least: float = 0.0, most: float = 2 * LONGEST_PAUSE) -> None:
+        """Pause, each time longer.
+
+        :param least: seconds to pause at least.
+        :param most: seconds to pause at most.
+        """
+        pause = min(max(self._pause * random.uniform(0.7, 1.3), least), most)  # noqa: S311 (jitter)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        await asyncio.sleep(pause)
 
     async def bear(self, error: Exception, verb: str, resource: str, namespace: str) -> None:
         """Pause before the next try.
@@ -81,11 +116,20 @@ class Patience:
         self._since = now if self._since is None else self._since
         status = error.status if isinstance(error, ApiException) else None
         if (status and status not in TRANSIENT) or now - self._since >= self._seconds:
+            if isinstance(error, UnresolvedError):
+                raise _unresolved(error, verb, resource, namespace) from error
             message = status_message(error.body) if isinstance(error, ApiException) else repr(error)
             raise explain(status, message, verb, resource, namespace) from error
-        pause = max(self._pause * random.uniform(0.7, 1.3), _retry_after(error))  # noqa: S311 (jitter)
-        await asyncio.sleep(min(pause, self._seconds))
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        await self.rest(_retry_after(error), self._seconds)
+
+
+def _unresolved(error: UnresolvedError, verb: str, resource: str, namespace: str) -> ApiUnavailableError:
+    return ApiUnavailableError(
+        f"the cluster's address and credentials could not be had from Airflow: {error}",
+        where=f"{verb} {resource} in namespace {namespace!r}",
+        remedy="see whether Airflow's API server answers this process and the Kubernetes connection exists; the task "
+        "can be run again",
+    )
 
 
 def _retry_after(error: Exception) -> float:
@@ -130,7 +174,9 @@ class AsyncApi:
             if self._client is not None and self._client is stale:
                 await self._set_aside(self._client)
             if self._client is None:
-                self._client = ApiClient(configuration=await self._connect())
+                with resolving():
+                    configuration = await self._connect()
+                self._client = ApiClient(configuration=configuration)
             return self._client
 
     async def send(self, group: str, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -177,8 +223,7 @@ class AsyncApi:
         patience = Patience(self.outage_seconds)
         while True:
             try:
-                body = await read_body(await self.send(group, method, *args, **kwargs))
-                found: dict[str, Any] = json.loads(body)
+                found = await read_json(await self.send(group, method, *args, **kwargs))
             except ApiException as error:
                 if error.status in expected:
                     return None
@@ -194,19 +239,31 @@ class AsyncApi:
             "get", "jobs", namespace, "batch", "read_namespaced_job", name, namespace, expected=(404,)
         )
 
-    async def resume_job(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """Let a suspended Job run; ``None`` when it is gone."""
-        return await self.patch_job(namespace, name, {"spec": {"suspend": False}})
+    async def resume_job(self, namespace: str, name: str, uid: str) -> dict[str, Any] | None:
+        """Let this very suspended Job run; ``None`` when it is gone, also where a later Job has its name."""
+        patch = {"metadata": {"uid": uid}, "spec": {"suspend": False}}
+        while True:
+            if resumed := await self.patch_job(namespace, name, patch, (404, 409)):
+                return resumed
+            there = await self.read_job(namespace, name)
+            if there is None or there["metadata"]["uid"] != uid:
+                return None
+            await asyncio.sleep(CONFLICT_SECONDS)
 
     async def patch_job(
         self, namespace: str, name: str, patch: Mapping[str, Any], expected: tuple[int, ...] = (404,)
     ) -> dict[str, Any] | None:
         """Merge a patch into a Job; ``None`` for an expected status.
 
-        :param patch: with ``metadata.uid`` it is refused (409) for a later Job of this name.
+        :param patch: with ``metadata.uid``, a later Job of this name is left alone.
         """
         call = ("batch", "patch_namespaced_job", name, namespace, patch)
-        return await self.ask("patch", "jobs", namespace, *call, expected=expected)
+        try:
+            return await self.ask("patch", "jobs", namespace, *call, expected=expected)
+        except AdmissionRefusedError as refused:
+            if of_another(refused):
+                return None
+            raise
 
     async def delete_job(self, namespace: str, name: str, uid: str, version: str | None = None) -> bool:
         """Delete this very Job with its pods; whether it was there as named.

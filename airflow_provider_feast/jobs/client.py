@@ -5,14 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from kubernetes_asyncio.client import Configuration
 
 T = TypeVar("T")
+
+
+class UnresolvedError(OSError):
+    """Address or credentials of a cluster could not be had; it may be so for a moment only (Airflow's API is away)."""
+
+
+@contextmanager
+def resolving() -> Iterator[None]:
+    """Whatever goes wrong while address or credentials are resolved counts as no answer of the cluster."""
+    try:
+        yield
+    except Exception as error:
+        raise UnresolvedError(f"{type(error).__name__}: {error}") from error
 
 
 def async_configuration(sync: Any) -> Configuration:
@@ -41,8 +54,9 @@ def async_configuration(sync: Any) -> Configuration:
         return found
 
     async def renew(target: Configuration) -> None:
-        if found := await asyncio.to_thread(token):
-            target.api_key["BearerToken"] = found
+        with resolving():
+            if found := await asyncio.to_thread(token):
+                target.api_key["BearerToken"] = found
 
     if found := token():
         configuration.api_key["BearerToken"] = found

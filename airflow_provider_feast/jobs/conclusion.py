@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_feast.hooks.feast import FeastHook
+from airflow_provider_feast.jobs.early_end import BRIEF_SECONDS
 from airflow_provider_feast.jobs.manifest import CONTAINER
-from airflow_provider_feast.jobs.stopping import is_record, stop_and_wait
+from airflow_provider_feast.jobs.stopping import end_and_wait, is_record
 from airflow_provider_feast.jobs.submit import ended
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import FeastError, FeastTransientError
@@ -35,12 +36,13 @@ class Conclusion:
 
     def __init__(self, hook: FeastHook, settings: FeastSettings, log: Any, job: dict[str, Any]) -> None:
         self._hook, self._settings, self._log, self._last = hook, settings, log, job
+        self._cluster = hook.cluster.with_patience(BRIEF_SECONDS)
         self._name = job["metadata"]["name"]
         self._job = self._read()
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            job = self._hook.cluster.read_job(self._name)
+            job = self._cluster.read_job(self._name)
         except FeastError as error:
             self._log.warning("Job %s could not be read again: %s", self._name, error)
             return None
@@ -73,10 +75,9 @@ class Conclusion:
         try:
             if is_record(job):
                 self._log.info("Stopping Job %s; what it has done counts for the next one.", self._name)
-                stop_and_wait(self._hook.cluster, job, "it would never finish as it is")
             else:
                 self._log.info("Deleting Job %s, which would never finish as it is.", self._name)
-                self._hook.delete_and_wait(job)
+            end_and_wait(self._cluster, job, "it would never finish as it is")
         except FeastError as error:
             self._log.error("Job %s could not be ended: %s", self._name, error)
 
@@ -86,7 +87,11 @@ class Conclusion:
         if not job["spec"].get("ttlSecondsAfterFinished") == ours != seconds:
             return
         try:
-            self._hook.cluster.patch_job(self._name, {"spec": {"ttlSecondsAfterFinished": seconds}})
+            change = {
+                "metadata": {"uid": job["metadata"]["uid"]},
+                "spec": {"ttlSecondsAfterFinished": seconds},
+            }
+            self._cluster.patch_job(self._name, change)
         except FeastError as error:
             self._log.warning("Job %s keeps its time to live of %s s: %s", self._name, ours, error)
 

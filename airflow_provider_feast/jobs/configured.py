@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_feast.jobs import yaml_text
-from airflow_provider_feast.model.errors import FeastConfigurationError
+from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDagError
 
 if TYPE_CHECKING:
     from airflow_provider_feast.hooks.feast import FeastHook
@@ -27,3 +27,16 @@ def configured_project(hook: FeastHook) -> str:
     if not isinstance(content, dict):
         raise FeastConfigurationError("feature_store.yaml is not a mapping", remedy="correct it")
     return str(content.get("project"))
+
+
+def confirm_project(hook: FeastHook, project: str) -> None:
+    """Compare a project's name with the configuration's.
+
+    :raises FeastDagError: when they differ, or the configuration cannot be read from here.
+    """
+    found = configured_project(hook)
+    if found != project:
+        raise FeastDagError(
+            f"confirm={project!r}, but the project in feature_store.yaml is {found!r}: nothing was torn down",
+            remedy="check feast_conn_id=, then give confirm= the project that shall be deleted",
+        )

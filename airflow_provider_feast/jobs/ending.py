@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_feast.jobs.disruption import disruption, full_disk
-from airflow_provider_feast.jobs.feast_texts import clean, error_text, no_access, recognise, shorten
+from airflow_provider_feast.jobs.feast_texts import (
+    clean,
+    definitions_away,
+    error_text,
+    no_access,
+    recognise,
+    shorten,
+)
 from airflow_provider_feast.jobs.git_texts import GIT_STEPS, git_problem
 from airflow_provider_feast.jobs.pod_view import Container, PodView, at, mapping, text
 from airflow_provider_feast.jobs.remedies import remedy
@@ -58,9 +65,9 @@ def _bystander(pod: PodView, main: Container | None, job: dict[str, Any]) -> Pro
     for container in pod.containers:
         if container.exit_code and (main is None or container.name != main.name):
             if container.ended.get("reason") == "OOMKilled":
-                return _out_of_memory(pod, container, job, None)._replace(
-                    remedy=f"Raise the memory limit of {container.name}, or leave that container out."
-                )
+                found = _out_of_memory(pod, container, job, None)
+                then = f"Raise the memory limit of {container.name}, or leave that container out."
+                return found._replace(remedy=then) if found.kind == "out_of_memory" else found
             return Problem(
                 "job_failed",
                 f"Container {container.name}, not the one that runs Feast, ended with exit code "
@@ -135,16 +142,14 @@ def _by_signal(
 def _out_of_memory(
     pod: PodView, container: Container, job: dict[str, Any], result: CommandResult | None
 ) -> Problem:
-    limit = container.memory_limit
-    hit = (
-        f"at its memory limit of {limit}"
-        if limit
-        else "without a memory limit of its own, so by its node or pod"
-    )
-    cause = (
-        f"Container {container.name} ran out of memory and was killed {hit} (OOMKilled).{progress(result)}"
-    )
-    return Problem("out_of_memory", cause, _more_memory(pod, job))
+    limit = container.memory_limit or text(at(pod.spec, "resources", "limits", "memory"))
+    what, done = f"Container {container.name} ran out of memory and was killed", progress(result)
+    if limit:
+        cause = f"{what} at its memory limit of {limit} (OOMKilled).{done}"
+        return Problem("out_of_memory", cause, _more_memory(pod, job))
+    cause = f"{what} without a memory limit of its own, so because its node had none left (OOMKilled).{done}"
+    then = "Run the task again; set memory_request and memory_limit, so that the node sets enough aside."
+    return Problem("disrupted", cause, then)
 
 
 def _killed(pod: PodView, container: Container, job: dict[str, Any], result: CommandResult | None) -> Problem:
@@ -153,8 +158,12 @@ def _killed(pod: PodView, container: Container, job: dict[str, Any], result: Com
         return Problem("interrupted", cause, remedy("interrupted"))
     limit = container.memory_limit
     which = f"its memory limit is {limit}" if limit else "it has no memory limit"
-    cause = f"Container {container.name} was killed (exit code 137), most likely for want of memory; {which}."
-    return Problem("out_of_memory", f"{cause}{progress(result)}", _more_memory(pod, job))
+    cause = (
+        f"Container {container.name} was killed (SIGKILL, exit code 137) and nothing says by whom: most likely for want "
+        f"of memory; {which}."
+    )
+    then = f"{remedy('killed')} {_more_memory(pod, job)}"
+    return Problem("killed", f"{cause}{progress(result)}", then)
 
 
 def _more_memory(pod: PodView, job: dict[str, Any]) -> str:
@@ -174,6 +183,8 @@ def _by_result(result: CommandResult, pod: PodView, container: Container, job: d
     if result.verdict == "interrupted":
         cause = f"The command was asked to stop before it had finished.{progress(result)}"
         return Problem("interrupted", cause, remedy("interrupted"))
+    if result.kind == "definitions_invalid" and (away := definitions_away(result.message)):
+        return Problem(away.kind, _one_stop(away.cause), away.remedy)
     kind = result.kind if result.kind in ERRORS else "command_failed"
     if known and (kind == "command_failed" or issubclass(ERRORS[known.kind], ERRORS[kind])):
         then = _more_memory(pod, job) if known.kind == "out_of_memory" else known.remedy

@@ -182,6 +182,14 @@ _UNREACHABLE = re.compile(
     r"|StatusCode\.(?:UNAVAILABLE|DEADLINE_EXCEEDED)|MaxRetryError|\bTimeoutError|ServiceUnavailable"
     r"|S3RegistryBucketNotExist|NoSuchBucket|[Nn]o route to host",
 )
+_AWAY = re.compile(
+    r"[Cc]onnection (?:refused|reset|timed out|aborted)|[Tt]imed out|Timeout(?:Error|Exception|Expired)\b"
+    r"|ConnectTimeout|ReadTimeout|gaierror|Name or service not known|name resolution|[Nn]o route to host"
+    r"|[Nn]etwork is unreachable|Max retries exceeded|StatusCode\.(?:UNAVAILABLE|DEADLINE_EXCEEDED)|NoHostAvailable"
+    r"|ServerSelectionTimeoutError|database system is (?:starting up|shutting down)"
+)
+"""A server that does not answer now, as libraries say it; refused credentials are none of it."""
+
 _REGISTRY = re.compile(r"Registry|registry|^sqlalchemy\.|^grpc\.")
 _IN_REGISTRY = re.compile(r"/infra/registry/")
 _IN_STORE = re.compile(r"/infra/(?:online_stores|offline_stores|materialization|compute_engines)/")
@@ -241,6 +249,8 @@ def recognise(text: str) -> Symptom | None:
         return None
     error, frames = error_text(text), _frames(cleaned)
     if definitions := _definitions(cleaned, frames):
+        if _LIBRARY.search(frames[-1]) and (away := definitions_away("\n".join(lines))):
+            return away
         then = f"Correct {definitions}; `feast plan` on a laptop shows the same error."
         return Symptom("definitions_invalid", f"The definitions cannot be imported: {error}", then)
     tail = lines if frames else cleaned.split("\n")[-_TAIL_LINES:]
@@ -268,6 +278,18 @@ def _connection(error_tail: str, error: str, frames: list[str]) -> Symptom | Non
     places = [path for path in frames if _IN_REGISTRY.search(path) or _IN_STORE.search(path)]
     registry = _IN_REGISTRY.search(places[-1]) if places else _REGISTRY.search(error_tail)
     return no_access("registry" if registry else "store", error_tail, error)
+
+
+def definitions_away(said: str) -> Symptom | None:
+    """What it means that definitions could not be imported because a server that they ask was away, or ``None``.
+
+    :param said: the error's text.
+    """
+    if not _AWAY.search(said):
+        return None
+    kind = "definitions_unreachable"
+    cause = f"The definitions cannot be imported: a server that they ask does not answer: {error_text(said)}"
+    return Symptom(kind, cause, remedy(kind))
 
 
 def no_access(what: str, said: str, error: str) -> Symptom:

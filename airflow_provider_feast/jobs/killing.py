@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 LOOKUP_SECONDS = 3.0
@@ -19,6 +20,20 @@ KILL_SECONDS = 5.0
 
 _GOES_ON = frozenset({"running", "queued", "scheduled", "deferred", "up_for_retry", "up_for_reschedule"})
 """States in which this or the next try waits for the Job, or replaces it by itself."""
+
+
+class HandOver(BaseException):
+    """The worker is going away while the task goes on: stop waiting."""
+
+
+def reschedule() -> Exception:
+    """What makes Airflow run the task again at once, in the same try."""
+    try:
+        from airflow.sdk.exceptions import AirflowRescheduleException
+    except ImportError:  # Airflow 3.1
+        from airflow.exceptions import AirflowRescheduleException
+    error: Exception = AirflowRescheduleException(reschedule_date=datetime.now(UTC))  # type: ignore[no-untyped-call]
+    return error
 
 
 def ends_job(state: str | None) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from airflow_provider_feast.jobs.async_api import AsyncApi
 from airflow_provider_feast.jobs.pod_view import PodView
 from airflow_provider_feast.jobs.stream import JOBS, LEASES, ObjectStream, Streams
-from airflow_provider_feast.jobs.submit import condition
+from airflow_provider_feast.jobs.submit import ended
 from airflow_provider_feast.model.errors import FeastClusterError, RegistryLockedError
 from airflow_provider_feast.model.lock import (
     A_HOLDERS,
@@ -49,21 +49,23 @@ class RegistryLock:
         self._holder = holder._replace(views=request.views)
         self._say = say
 
-    async def acquire(self, timeout: float) -> None:
+    async def acquire(self, timeout: float) -> bool:
         """Wait until no other Job writes what this one will write, and take the lock.
 
         A Job that already has it keeps it: a retry goes on where the last try stopped.
 
         :param timeout: seconds to wait at most.
+        :returns: whether the Job has the lock; not one that went away while it waited.
         :raises RegistryLockedError: when others held it for as long.
         """
         blockers = await self.try_once()
         if not blockers:
-            return
+            return True
         loop, wake, told = asyncio.get_running_loop(), asyncio.Event(), ""
         until = loop.time() + timeout
         async with AsyncExitStack() as watching:
-            streams = [await self._watch_lease(watching, wake)]
+            jobs = await self._watch_holder(watching, self._holder, wake)
+            streams = [await self._watch_lease(watching, wake), jobs]
             seen: set[str] = set()
             while blockers:
                 for other in blockers:
@@ -77,8 +79,21 @@ class RegistryLock:
                 for stream in streams:
                     if stream.error is not None:
                         raise stream.error
+                if not await self._still_there(jobs):
+                    return False
                 blockers = await self.try_once()
         self._say(f"The lock {self._name} is free now.")
+        return True
+
+    async def _still_there(self, jobs: ObjectStream) -> bool:
+        """Whether the Job that waits for the lock is there and has not ended; a later one of its name does not count."""
+        uid = self._holder.uid
+        if present := jobs.present(uid):
+            return _may_run(present[0])
+        if jobs.gone(uid):
+            return False
+        there = await self._api.read_job(self._holder.namespace, self._holder.job)
+        return there is not None and there["metadata"]["uid"] == uid and _may_run(there)
 
     async def _watch_lease(self, watching: AsyncExitStack, wake: asyncio.Event) -> ObjectStream:
         field = f"metadata.name={self._name}"
@@ -174,7 +189,7 @@ async def holder_alive(api: AsyncApi, other: Holder) -> bool:
     """
     job = await api.read_job(other.namespace, other.job)
     there = job is not None and job["metadata"]["uid"] == other.uid
-    if job is not None and there and not (condition(job, "Complete") or condition(job, "Failed")):
+    if job is not None and there and not ended(job):
         return not await _swept(api, job, other)
     return any(not PodView(pod).over for pod in await api.list_pods(other.namespace, other.uid))
 
@@ -188,6 +203,10 @@ async def _swept(api: AsyncApi, job: dict[str, Any], other: Holder) -> bool:
     return await api.delete_job(
         other.namespace, metadata["name"], metadata["uid"], metadata["resourceVersion"]
     )
+
+
+def _may_run(job: dict[str, Any]) -> bool:
+    return not ended(job) and not job["metadata"].get("deletionTimestamp")
 
 
 def _age(since: str) -> float:

@@ -24,6 +24,9 @@ REMEDIES: dict[str, str] = {
     "store_refused": "Correct the store's credentials in feature_store.yaml, or the Secret that `env_from` in the "
     "connection takes them from, and see that this account may write the store.",
     "out_of_memory": "Raise memory_limit in the connection or on the operator.",
+    "killed": "Run the task again. If it happens again:",
+    "definitions_unreachable": "Run the task again when that server answers; see that pods of the namespace can reach it "
+    "(DNS, network policy), or do not ask it while the definitions are imported.",
     "out_of_disk": "Raise tmp_size in the connection or on the operator.",
     "deadline_exceeded": "Raise deadline_seconds in the connection or on the operator, or do less in one run.",
     "disrupted": "Run the task again; nothing has to be changed.",

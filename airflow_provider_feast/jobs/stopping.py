@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_feast.jobs.api import ClusterApi
 from airflow_provider_feast.jobs.pod_view import at
-from airflow_provider_feast.jobs.submit import GONE_SECONDS, ended, gone_in_time
+from airflow_provider_feast.jobs.submit import GONE_SECONDS, delete_and_wait, ended, gone_in_time
 from airflow_provider_feast.model.errors import FeastClusterError
 from airflow_provider_feast.model.naming import A_CHUNKS, A_STOPPED
 
@@ -46,3 +46,15 @@ def stop_and_wait(
             where=f"namespace {cluster.namespace!r}",
             remedy=f"see what holds its pods: kubectl -n {cluster.namespace} describe job {name}",
         )
+
+
+def end_and_wait(cluster: ClusterApi, job: dict[str, Any], why: str) -> None:
+    """End a Job: stop it where it is a record of chunks, else delete it.
+
+    :param why: see :func:`stop_and_wait`.
+    :raises FeastError: when it could not be ended.
+    """
+    if is_record(job):
+        stop_and_wait(cluster, job, why)
+    else:
+        delete_and_wait(cluster, job)

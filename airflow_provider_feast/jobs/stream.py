@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -12,13 +12,23 @@ from typing import Any, NamedTuple
 import aiohttp
 from kubernetes_asyncio.client.exceptions import ApiException
 
-from airflow_provider_feast.jobs.async_api import NO_ANSWER, AsyncApi, Patience, read_body
+from airflow_provider_feast.jobs.answers import changes, list_version
+from airflow_provider_feast.jobs.async_api import (
+    NO_ANSWER,
+    AsyncApi,
+    Patience,
+    read_body,
+    read_json,
+)
 
 WATCH_SECONDS = 240
 """How long one watch lasts before it is opened anew."""
 
 SILENCE_SECONDS = 100
 """A watch that gives no sign for so long is taken for dead; a server sends a bookmark about every minute."""
+
+BRIEF_SECONDS = 1.0
+"""A watch that ended sooner did not last: after a second one in a row the next waits a while."""
 
 LINGER_SECONDS = 30.0
 """How long a shared stream that nobody uses is kept: the next task may come soon."""
@@ -143,18 +153,27 @@ class ObjectStream:
 
         :raises FeastError: when Kubernetes refuses, or is away for too long.
         """
-        patience, version = Patience(self._api.outage_seconds), None
+        patience, version, lasted = Patience(self._api.outage_seconds), None, True
         while True:
             try:
                 version = await self._list() if version is None else version
                 patience.answered()
                 self.away = False
-                version = await self._watch(version)
+                before, began = lasted, time.monotonic()
+                try:
+                    version = await self._watch(version)
+                finally:
+                    lasted = time.monotonic() - began >= BRIEF_SECONDS
+                    if lasted:
+                        patience.settled()
             except Gap:
                 version = None
             except (ApiException, *NO_ANSWER) as error:
                 version, self.away = None, True
                 await patience.bear(error, "watch", self._kind.resource, self._namespace)
+                continue
+            if not (lasted or before):  # the second in a row that ended at once
+                await patience.rest()
 
     async def _send(self, **options: Any) -> Any:
         kind = self._kind
@@ -162,16 +181,16 @@ class ObjectStream:
         return await self._api.send(kind.group, kind.method, *where, **self._selectors, **options)
 
     async def _list(self) -> str:
-        body = json.loads(await read_body(await self._send(_request_timeout=(10, 60))))
+        body = await read_json(await self._send(_request_timeout=(10, 60)))
+        version = list_version(body)
         found: dict[str, dict[str, dict[str, Any]]] = {}
         for item in body.get("items") or ():
-            found.setdefault(self._kind.topic(item), {})[_uid(item)] = item
+            found.setdefault(self._kind.topic(item), {})[_uid(item)] = _slim(item)
         for topic, items in self._objects.items():
             for uid in set(items) - set(found.get(topic, {})):
                 self._bury(topic, items[uid])
         self._objects, self.listed = found, True
         self._wake_all()
-        version: str = body["metadata"]["resourceVersion"]
         return version
 
     async def _watch(self, version: str) -> str:
@@ -188,8 +207,8 @@ class ObjectStream:
         if answer.status != 200:
             await read_body(answer)
         try:
-            async for event in _lines(answer):
-                version = self._take(event["type"], event["object"], version)
+            async for change, item in changes(answer):
+                version = self._take(change, item, version)
         except aiohttp.SocketTimeoutError as silence:
             raise Gap from silence
         finally:
@@ -202,7 +221,7 @@ class ObjectStream:
                 raise Gap
             raise ApiException(status=item.get("code") or 500, reason=str(item.get("message")))
         if change != "BOOKMARK":
-            topic = self._kind.topic(item)
+            topic, item = self._kind.topic(item), _slim(item)
             if change == "DELETED":
                 self._objects.get(topic, {}).pop(_uid(item), None)
                 self._bury(topic, item)
@@ -225,14 +244,10 @@ class ObjectStream:
             }
 
 
-async def _lines(answer: Any) -> AsyncIterator[dict[str, Any]]:
-    """The JSON lines of a watch; an object may be longer than a stream reader's line limit."""
-    rest = b""
-    async for chunk in answer.content.iter_any():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield json.loads(line)
+def _slim(item: dict[str, Any]) -> dict[str, Any]:
+    """An object without the record of who set which field: half of its size, and nobody reads it."""
+    item["metadata"].pop("managedFields", None)
+    return item
 
 
 class Streams:
@@ -246,6 +261,7 @@ class Streams:
         self.api = api
         self._linger = linger
         self._open: dict[Any, tuple[ObjectStream, asyncio.Task[None]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def subscribed(
@@ -258,7 +274,10 @@ class Streams:
             own = (
                 contextvars.Context()
             )  # not that of the task which happened to come first: its log is its own
-            self._open[key] = stream, asyncio.create_task(self._run(key, stream), context=own)
+            following = asyncio.create_task(self._run(key, stream), context=own)
+            self._tasks.add(following)
+            following.add_done_callback(self._tasks.discard)
+            self._open[key] = stream, following
         stream, _ = self._open[key]
         stream.subscribe(topic, wake)
         try:
@@ -270,7 +289,7 @@ class Streams:
 
     async def close(self) -> None:
         """End all streams and close the connections."""
-        tasks = [task for _, task in self._open.values()]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -279,6 +298,7 @@ class Streams:
     def _drop(self, key: Any, stream: ObjectStream) -> None:
         found = self._open.get(key)
         if found is not None and found[0] is stream and not stream.used:
+            del self._open[key]  # at once: who subscribes in this very turn of the loop gets a new one
             found[1].cancel()
 
     async def _run(self, key: Any, stream: ObjectStream) -> None:
@@ -287,6 +307,7 @@ class Streams:
         except Exception as error:  # noqa: BLE001 (handed to all who wait for it)
             stream.fail(error)
         finally:
-            self._open.pop(key, None)
+            if self._open.get(key, (None,))[0] is stream:
+                del self._open[key]
             if self._linger and not self._open:
                 await self.api.close()

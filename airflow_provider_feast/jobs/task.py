@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs.chunks import ChunkedLoad
 from airflow_provider_feast.jobs.conclusion import Conclusion
-from airflow_provider_feast.jobs.configured import configured_project
+from airflow_provider_feast.jobs.configured import confirm_project
+from airflow_provider_feast.jobs.deferral import (
+    WAITS_AGAIN,
+    Deferral,
+    Failure,
+    failure_of,
+    is_timeout,
+    stayed_too_long,
+    too_many,
+)
+from airflow_provider_feast.jobs.early_end import EarlyEnd
 from airflow_provider_feast.jobs.inspection import Subject, inspect
-from airflow_provider_feast.jobs.killing import Killing, task_state
-from airflow_provider_feast.jobs.log_positions import Positions, after_deferral
+from airflow_provider_feast.jobs.killing import HandOver, Killing, reschedule, task_state
+from airflow_provider_feast.jobs.log_positions import Positions
 from airflow_provider_feast.jobs.logs import say_to
 from airflow_provider_feast.jobs.plan_jobs import PlanJobs
-from airflow_provider_feast.jobs.stopping import is_record, stop_and_wait
 from airflow_provider_feast.jobs.submit import Wanted, create_or_adopt, ended
 from airflow_provider_feast.jobs.task_job import TaskJob
 from airflow_provider_feast.jobs.watch import WatchOptions, execution_timeout_reached
 from airflow_provider_feast.jobs.work import Work
-from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import (
     FeastDagError,
     FeastError,
     FeastTransientError,
+    JobDeletedError,
     RegistryLockedError,
 )
 from airflow_provider_feast.model.events import raise_told
@@ -37,27 +47,7 @@ from airflow_provider_feast.model.preflight import Report
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.windows import Window
 
-DEFER_AFTER_SECONDS = 10.0
-"""How long a worker watches before it defers: short commands never do, and a task that defers within seconds of its
-start can be failed by the scheduler (it finds the executor done and the task still queued)."""
-
 DEFERRED_LOG_SECONDS = 5.0
-BACKSTOP_SECONDS = 900.0
-"""``defer(timeout=)`` beyond all other limits: nothing but a backstop."""
-
-
-class _HandOver(BaseException):
-    """The worker is going away while the task goes on: stop waiting."""
-
-
-def _reschedule() -> Exception:
-    """What makes Airflow run the task again at once, in the same try."""
-    try:
-        from airflow.sdk.exceptions import AirflowRescheduleException
-    except ImportError:  # Airflow 3.1
-        from airflow.exceptions import AirflowRescheduleException
-    error: Exception = AirflowRescheduleException(reschedule_date=datetime.now(UTC))  # type: ignore[no-untyped-call]
-    return error
 
 
 class TaskRun:
@@ -73,7 +63,9 @@ class TaskRun:
         self._hook = FeastHook(operator.feast_conn_id, **operator.overrides())
         self._task = TaskJob(operator, context, self._hook)
         self._began = time.time()
+        self._end = EarlyEnd(self._hook, self._task, self._ti, self._log)
         self._job: dict[str, Any] | None = None
+        self._outcome: Outcome | None = None
         self._command: FeastCommand | None = None
         self._window: Window | None = None
         self._waiting = self._leaving = self._killed = False
@@ -87,24 +79,21 @@ class TaskRun:
 
     def execute(self) -> dict[str, Any]:
         """Submit and wait, here or in the triggerer."""
-        try:
-            self._hook.check_settings()
-            self._command, self._window = self._operator.feast_command(self._context)
-            jobs = self._task.plan_jobs(self._window)
-            load = jobs.left(self._wanted) if jobs else None
-            if jobs and load and not load.chunks:
-                return self._nothing_left(jobs)
-            submission = create_or_adopt(self._hook.cluster, self._wanted(load), say=self._log.info)
-            self._job = submission.job
-            if self._killed:  # while the Job was being made
-                self._hook.delete(self._job)
-            self._announce()
-            return self._wait()
-        except AirflowTaskTimeout as error:
-            raise self._timed_out() from error
-        except RegistryLockedError:
-            self._drop()
-            raise
+        return self._in_time(self._execute)
+
+    def _execute(self) -> dict[str, Any]:
+        self._hook.check_settings()
+        self._command, self._window = self._operator.feast_command(self._context)
+        jobs = self._task.plan_jobs(self._window)
+        load = jobs.left(self._wanted) if jobs else None
+        if jobs and load and not load.chunks:
+            return self._nothing_left(jobs)
+        submission = create_or_adopt(self._hook.cluster, self._wanted(load), say=self._log.info)
+        self._job = submission.job
+        if self._killed:  # while the Job was being made
+            self._end.delete_live(self._job)
+        self._announce()
+        return self._wait()
 
     def inspect(self, feature_store: str) -> Report:
         """The full preflight, of the very Job that :meth:`execute` would create.
@@ -119,19 +108,26 @@ class TaskRun:
 
         return inspect(Subject(self._hook, build, feature_store))
 
-    def _wait(self) -> dict[str, Any]:
+    @property
+    def defer_after(self) -> float:
+        """Seconds that the worker watches before it defers."""
+        return float(self.settings.defer_after_seconds)
+
+    def _wait(self, *, may_defer: bool = True) -> dict[str, Any]:
         positions: Positions = {}
         seconds = 1.0 if self._operator.log_interval is None else self._operator.log_interval
-        patience = DEFER_AFTER_SECONDS if self._operator.deferrable else None
+        patience = self.defer_after if self._operator.deferrable and may_defer else None
         try:
             self._waiting = True
             self._leave_if_asked()
             outcome = self._hook.watch(
                 self._job or {}, say_to(self._log), self._options(seconds), patience, positions, self._lock()
             )
-        except _HandOver:
+        except HandOver:
             self._log.info("This worker is going away. The Job runs on, and the next worker takes it over.")
-            raise _reschedule() from None
+            raise reschedule() from None
+        except FeastError as error:
+            self._give_up(error)
         finally:
             self._waiting = False
         return self._defer(positions) if outcome is None else self._conclude(outcome)
@@ -147,24 +143,65 @@ class TaskRun:
 
     def resume(self, event: Any) -> dict[str, Any]:
         """Take the verdict that the trigger brought."""
+        return self._in_time(lambda: self._resume(event))
+
+    def _resume(self, event: Any) -> dict[str, Any]:
         if isinstance(event, dict) and "job" in event:
             name, uid = str(event["job"]), str(event.get("uid", ""))
             self._job = {
                 "metadata": {"name": name, "namespace": self._hook.namespace, "uid": uid},
                 "spec": {},
             }
+        if failure := failure_of(event):
+            return self._wait_again(failure)
         try:
             raise_told(event)
-        except RegistryLockedError:
-            self._drop()
-            raise
+        except FeastError as error:
+            self._give_up(error)
         if not isinstance(event.get("outcome"), dict):
             raise FeastTransientError(
                 f"the triggerer sent no verdict: {event!r}", remedy="run the task again"
             )
+        self._outcome = Outcome.from_dict(event["outcome"])
         self._command, self._window = self._operator.feast_command(self._context)
         self._repeat_log(event.get("positions"))
-        return self._conclude(Outcome.from_dict(event["outcome"]))
+        return self._conclude(self._outcome)
+
+    def _wait_again(self, failure: Failure) -> dict[str, Any]:
+        """Go on after a trigger that failed, which is no verdict on the Job."""
+        told = "The triggerer failed (%s of at most %s times) while this task waited in it:\n%s"
+        self._log.warning(told, failure.number, WAITS_AGAIN + 1, failure.trace)
+        there = self._end.jobs(self._job)
+        self._job = there[0] if there else self._job
+        if there and ended(there[0]):
+            self._command, self._window = self._operator.feast_command(self._context)
+            self._repeat_log(failure.positions)
+            return self._conclude(self._end.diagnose(there[0]))
+        if failure.number > WAITS_AGAIN:
+            raise too_many(failure, self._where, lives=bool(there))
+        self._log.info("The Job runs on; this task waits for it in the triggerer once more.")
+        waiting: dict[str, Any] = self._deferral.wait(there[0] if there else None, failure.arguments)
+        return waiting
+
+    def trigger_failed(self, told: Mapping[str, Any]) -> dict[str, Any]:
+        """Go on where Airflow itself gave the trigger up: it could not be run, or did not end in time.
+
+        :param told: what Airflow resumes such a task with: ``error`` and ``traceback``.
+        """
+        return self._in_time(lambda: self._without_trigger(told))
+
+    def _without_trigger(self, told: Mapping[str, Any]) -> dict[str, Any]:
+        trace = "".join(told.get("traceback") or ())
+        self._log.warning("Airflow gave up this task's trigger: %s\n%s", told.get("error"), trace)
+        self._job = self._end.newest()
+        if self._job is None:
+            raise JobDeletedError("the Job of this task is gone", remedy="run the task again")
+        self._command, self._window = self._operator.feast_command(self._context)
+        if is_timeout(told) and not ended(self._job):
+            self._end.end(self._job, "the limit of its task's wait in the triggerer")
+            raise stayed_too_long().error(self._where)
+        self._log.info("This worker waits for the Job itself.")
+        return self._wait(may_defer=False)
 
     def _repeat_log(self, positions: Positions | None) -> None:
         """Say once more what the trigger said last: a triggerer that stalls loses it; what is there twice shows once."""
@@ -176,6 +213,7 @@ class TaskRun:
             self._log.warning("The last lines of the log could not be read again: %s", error)
 
     def _conclude(self, outcome: Outcome) -> dict[str, Any]:
+        self._outcome = outcome
         limit = self._operator.execution_timeout
         if limit is not None and limit.total_seconds() < self._hook.settings.deadline_seconds:
             outcome = outcome.at_limit("the task's execution_timeout")
@@ -189,7 +227,7 @@ class TaskRun:
 
     def kill(self) -> None:
         """Airflow ends this process: delete the Job if the task has no more use for it, see ``jobs/killing.py``."""
-        killing = Killing(lambda: task_state(self._ti), self._delete_for_good)
+        killing = Killing(lambda: task_state(self._ti), lambda: self._end.delete_live(self._job))
         if killing.run():
             self._killed = True
             self._log.info("The task was ended; its Job is deleted.")
@@ -201,41 +239,40 @@ class TaskRun:
 
     def _leave_if_asked(self) -> None:
         if self._leaving and self._waiting:
-            raise _HandOver
+            raise HandOver
 
-    def _delete_for_good(self) -> None:
-        """Delete the Job; one that has ended stays as a record."""
-        for job in self._own_jobs():
-            self._hook.delete(job)
+    def _in_time(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Do something within the task's execution_timeout; a verdict that is there by then stands."""
+        try:
+            return work()
+        except AirflowTaskTimeout as error:
+            if self._outcome is None and (found := self._end.time_is_up(self._job)):
+                self._job, self._outcome = found
+            if self._outcome is None:
+                raise self._timed_out() from error
+        self._log.info(
+            "The task's execution_timeout was reached after its Job had ended: the Job's verdict counts."
+        )
+        return self._conclude(self._outcome)
 
-    def _own_jobs(self) -> list[dict[str, Any]]:
-        """The Job of this try while it has not ended; also one of which the create was not yet answered."""
-        if self._job is not None:
-            job = self._hook.cluster.read_job(self._job["metadata"]["name"])
-            same = job is not None and job["metadata"]["uid"] == self._job["metadata"]["uid"]
-            return [job] if job is not None and same and not ended(job) else []
-        jobs = self._hook.cluster.list_jobs(f"{naming.L_KEY}={self._task.key.digest}")
-        tries = str(self._ti.try_number)
-        ours = [job for job in jobs if (job["metadata"].get("annotations") or {}).get(naming.A_TRY) == tries]
-        return [job for job in ours if not ended(job)]
-
-    def _timed_out(self) -> Exception:
+    def _timed_out(self) -> FeastError:
         """What a task raises that ran into its execution_timeout; its Job is ended by then."""
         seconds = (self._operator.execution_timeout or timedelta()).total_seconds()
-        for job in self._own_jobs():
-            if is_record(job):
-                stop_and_wait(self._hook.cluster, job, "the task's execution_timeout")
-            else:
-                self._hook.delete_and_wait(job)
-        where = (
-            f"Job {self._job['metadata']['name']} in namespace {self._hook.namespace}" if self._job else ""
-        )
-        return execution_timeout_reached(seconds).error(where)
+        return execution_timeout_reached(seconds).error(self._where if self._job else "")
 
-    def _drop(self) -> None:
-        """Delete a Job that has not run."""
-        if self._job is not None and self._job["metadata"]["uid"]:
+    @property
+    def _where(self) -> str:
+        return f"Job {(self._job or {})['metadata']['name']} in namespace {self._hook.namespace}"
+
+    def _give_up(self, error: FeastError) -> NoReturn:
+        """Raise what ended a wait; a Job that no further try will take over is ended first."""
+        if self._job is None or not self._job["metadata"]["uid"]:
+            raise error
+        if isinstance(error, RegistryLockedError):  # it has not run
             self._hook.delete(self._job)
+        if error.retryable:
+            raise error
+        raise self._end.give_up(self._job, error) from error
 
     # --- the Job --------------------------------------------------------------------------------
 
@@ -266,41 +303,19 @@ class TaskRun:
         self._log.info("To look at it: kubectl -n %s describe job %s", namespace, name)
 
     def _defer(self, positions: Positions) -> Any:
-        from airflow_provider_feast.triggers.feast import FeastJobTrigger
-
-        job, settings, interval = self._job or {}, self.settings, self._operator.log_interval
-        deadline, limit = job["spec"].get("activeDeadlineSeconds"), self._operator.execution_timeout
+        interval = self._operator.log_interval
         options = self._options(DEFERRED_LOG_SECONDS if interval is None else interval)
-        if limit is not None:
-            seconds = limit.total_seconds()
-            options = options._replace(deadline_at=self._began + seconds, limit_seconds=seconds)
-        backstop = settings.startup_timeout_seconds + settings.lock_timeout_seconds + BACKSTOP_SECONDS
         self._log.info("The Job runs on; this task waits for it in the triggerer.")
-        lock = self._lock()
-        return self._operator.defer(
-            trigger=FeastJobTrigger(
-                settings.kubernetes_conn_id,
-                self._hook.namespace,
-                job["metadata"]["name"],
-                job["metadata"]["uid"],
-                options._asdict(),
-                after_deferral(positions, datetime.now(UTC)),
-                lock=lock._asdict() if lock else None,
-            ),
-            method_name="resume",
-            timeout=None if deadline is None else timedelta(seconds=deadline + backstop),
-        )
+        return self._deferral.begin(self._job or {}, options, positions, self._lock())
+
+    @property
+    def _deferral(self) -> Deferral:
+        return Deferral(self._operator, self.settings, self._began)
 
     def confirm_project(self, project: str) -> None:
         """Compare a project's name with the configuration's.
 
         :raises FeastDagError: when they differ, or the configuration cannot be read from here.
         """
-        if self._job is not None:  # a resumed task: it was compared before the Job was made
-            return
-        found = configured_project(self._hook)
-        if found != project:
-            raise FeastDagError(
-                f"confirm={project!r}, but the project in feature_store.yaml is {found!r}: nothing was torn down",
-                remedy="check feast_conn_id=, then give confirm= the project that shall be deleted",
-            )
+        if self._job is None:  # else it was compared before the Job was made
+            confirm_project(self._hook, project)

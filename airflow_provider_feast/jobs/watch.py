@@ -194,7 +194,7 @@ class JobWatch:
             return
         if self._lock is not None:
             await self._lock.acquire(self._options.lock_seconds)
-        await self._api.resume_job(self._target.namespace, self._target.name)
+        await self._api.resume_job(*self._target)
 
     async def _look(self) -> bool:
         """Bring what we know of the Job up to date; whether it is gone.

@@ -39,6 +39,10 @@ class FeastError(Exception):
             parts.append(f"What to do: {remedy}")
         super().__init__("\n".join(parts))
 
+    def with_more(self, sentence: str) -> FeastError:
+        """The same error, with a further sentence of what happened."""
+        return type(self)(f"{self.what}\n{sentence}", where=self.where, remedy=self.remedy)
+
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, self.where, self.remedy)
 
@@ -182,6 +186,12 @@ class OutOfMemoryError(FeastResourceError):
     retryable = False
 
 
+class KilledError(FeastResourceError):
+    """The container was killed (exit code 137) and nothing says by whom, or why."""
+
+    kind = "killed"
+
+
 class OutOfDiskError(FeastResourceError):
     """The pod wrote more than its temporary directory or its disk may hold."""
 
@@ -299,7 +309,7 @@ class JobDeletedError(FeastTransientError):
 
 
 class DefinitionsUnreachableError(FeastTransientError):
-    """The Git server that has the definitions does not answer."""
+    """A server does not answer: the Git server that has the definitions, or one that they ask when imported."""
 
     kind = "definitions_unreachable"
 

@@ -208,6 +208,12 @@ FIELDS: tuple[Field, ...] = (
         "integer",
     ),
     Field(
+        "defer_after_seconds",
+        "Defer after (s)",
+        "How long a deferrable task watches in its worker before it defers; 0: not at all. Default 10.",
+        "integer",
+    ),
+    Field(
         "registry_rest_url",
         "Registry REST server",
         "Of `feast serve_registry --rest-api`, e.g. http://feast-registry:6572?project=shop; sensors ask it instead of "

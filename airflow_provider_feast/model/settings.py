@@ -74,6 +74,7 @@ class FeastSettings(NamedTuple):
     lock_namespace: str = ""
     lock_timeout_seconds: int = 6 * 3600
     api_outage_tolerance_seconds: int = 600
+    defer_after_seconds: int = 10
     registry_rest_url: str = ""
     deployment_id: str = ""
     pod_options: Mapping[str, Any] = {}

@@ -113,19 +113,22 @@ def parse_instant(value: Any, name: str) -> datetime:
         ) from error
 
 
-def parse_duration(value: Any, name: str) -> timedelta:
+def parse_duration(value: Any, name: str, *, zero: bool = False) -> timedelta:
     """Read a duration.
 
     :param value: a ``timedelta``, a number of seconds, or text such as ``90m``, ``26h``, ``1d``.
+    :param zero: whether it may be zero.
     :raises FeastDagError: when it is none of these, or is not longer than zero.
     """
+    least = "from zero" if zero else "longer than zero and"
     try:
         duration = _duration(value)
     except (OverflowError, ValueError):  # beyond what a timedelta holds, or not a number
         duration = None
-    if duration is None or not timedelta(0) < duration <= _LONGEST:
+    long_enough = duration is not None and (duration > timedelta(0) or (zero and duration == timedelta(0)))
+    if duration is None or not long_enough or duration > _LONGEST:
         raise FeastDagError(
-            f"{name}={value!r} is not a duration longer than zero and up to 100 years",
+            f"{name}={value!r} is not a duration {least} up to 100 years",
             remedy=f"give a timedelta, seconds, or text such as {name}='90m', '26h' or '1d'",
         )
     return duration

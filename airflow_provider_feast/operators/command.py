@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 DEFAULT_RETRY_POLICY = default_retry_policy()
 
+TRIGGER_GIVEN_UP = "__fail__"
+"""Airflow's ``TRIGGER_FAIL_REPR``: the method that a task is resumed with whose trigger brought no event."""
+
+_DURATIONS = ("deadline", "api_outage_tolerance", "defer_after")
 _OVERRIDES = (
     "image",
     "namespace",
@@ -77,6 +81,8 @@ class FeastCommandOperator(BaseOperator):
     :param pod_options: any keyword of ``KubernetesJobOperator``.
     :param job_overrides: a partial Job in Kubernetes' own spelling, merged last.
     :param deferrable: wait in the triggerer.
+    :param defer_after: how long the worker watches before it defers (as ``deadline``; 0: not at all), so that short
+        commands need no triggerer.
     :param api_outage_tolerance: how long the Kubernetes API may be away before the task gives up; as ``deadline``.
     :param log_interval: seconds between reads of a running pod's log; 0 reads it at the end only.
     :param preflight: look before a Job is made whether it can work (rights, account, ConfigMaps): a few requests, none
@@ -99,6 +105,7 @@ class FeastCommandOperator(BaseOperator):
         "env_from",
         "deadline",
         "api_outage_tolerance",
+        "defer_after",
         "memory_limit",
         "memory_request",
         "cpu_limit",
@@ -140,6 +147,7 @@ class FeastCommandOperator(BaseOperator):
         pod_options: dict[str, Any] | None = None,
         job_overrides: dict[str, Any] | None = None,
         deferrable: bool | None = None,
+        defer_after: timedelta | float | str | None = None,
         log_interval: float | None = None,
         api_outage_tolerance: timedelta | float | str | None = None,
         preflight: bool = True,
@@ -172,6 +180,7 @@ class FeastCommandOperator(BaseOperator):
             if deferrable is None
             else deferrable
         )
+        self.defer_after = defer_after
         self.log_interval = log_interval
         self.api_outage_tolerance = api_outage_tolerance
         self.preflight = preflight
@@ -218,10 +227,10 @@ class FeastCommandOperator(BaseOperator):
             raise FeastDagError(
                 "command is missing", where=f"task {self.task_id!r}", remedy="give command=['apply']"
             )
-        for name in ("deadline", "api_outage_tolerance"):
+        for name in _DURATIONS:
             value = getattr(self, name)
             if value is not None and literal(value):
-                parse_duration(value, name)
+                self._seconds(name)
         if self.job_overrides is not None and literal(self.job_overrides):
             check_overrides(self.job_overrides, OUR_LABELS)
         fields = {name: getattr(self, name) for name in _OVERRIDES}
@@ -232,11 +241,15 @@ class FeastCommandOperator(BaseOperator):
     def overrides(self) -> dict[str, Any]:
         """The connection's fields that this operator sets itself."""
         fields = {name: getattr(self, name) for name in _OVERRIDES}
-        for name in ("deadline", "api_outage_tolerance"):
+        for name in _DURATIONS:
             if getattr(self, name) not in (None, ""):
-                length = parse_duration(getattr(self, name), name).total_seconds()
-                fields[f"{name}_seconds"] = math.ceil(length)
+                fields[f"{name}_seconds"] = self._seconds(name)
         return fields
+
+    def _seconds(self, name: str) -> int:
+        return math.ceil(
+            parse_duration(getattr(self, name), name, zero=name == "defer_after").total_seconds()
+        )
 
     def _task_run(self, context: Context) -> Any:
         from airflow_provider_feast.jobs.task import TaskRun
@@ -252,6 +265,13 @@ class FeastCommandOperator(BaseOperator):
         """Conclude after the triggerer saw the Job's end."""
         self._run = self._task_run(context)
         return self._run.resume(event)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """As Airflow's, but a trigger that Airflow gave up is no verdict on the Job."""
+        if next_method != TRIGGER_GIVEN_UP:
+            return super().resume_execution(next_method, next_kwargs, context)
+        self._run = self._task_run(context)
+        return self._run.trigger_failed(next_kwargs or {})
 
     def on_kill(self) -> None:
         """Delete the Job of a task that is killed in its worker."""

@@ -26,6 +26,7 @@ class Rule:
             closes the connection; `slow` waits and goes on.
         times: how many requests it disturbs; -1 for all.
         seconds: how long it waits first.
+        retry_after: the seconds after which a 429 asks for the next try.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Rule:
     times: int = 1
     seconds: float = 0.0
     skip: int = 0
+    retry_after: int = 1
     hits: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
@@ -53,12 +55,11 @@ class Rule:
 
     def error(self) -> status.ApiError:
         reason, message = _REASONS.get(self.code, ("InternalError", "a fault rule of the sandbox"))
-        return status.ApiError(
-            self.code, reason, message, {"retryAfterSeconds": 1} if self.code == 429 else {}
-        )
+        details = {"retryAfterSeconds": self.retry_after} if self.code == 429 else {}
+        return status.ApiError(self.code, reason, message, details)
 
     def to_dict(self) -> Obj:
-        keys = ("path", "method", "kind", "code", "times", "seconds", "skip", "hits")
+        keys = ("path", "method", "kind", "code", "times", "seconds", "skip", "retry_after", "hits")
         return {key: getattr(self, key) for key in keys}
 
 

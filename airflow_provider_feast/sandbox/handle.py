@@ -141,6 +141,7 @@ class Sandbox:
         times: int = 1,
         seconds: float = 0.0,
         skip: int = 0,
+        retry_after: int = 1,
     ) -> None:
         """Disturb requests whose path matches a regular expression.
 
@@ -152,9 +153,10 @@ class Sandbox:
             times: how many requests to disturb; -1 for all.
             seconds: wait so long first.
             skip: let so many matching requests pass first.
+            retry_after: the seconds after which a 429 asks for the next try.
         """
         rule = {"path": path, "kind": kind, "method": method, "code": code}
-        self.control("fault", **rule, times=times, seconds=seconds, skip=skip)
+        self.control("fault", **rule, times=times, seconds=seconds, skip=skip, retry_after=retry_after)
 
     def clear_faults(self) -> None:
         """Forget all fault rules."""
@@ -163,6 +165,10 @@ class Sandbox:
     def cut_watches(self, resource: str | None = None) -> int:
         """End open watches (of one resource) without a word; returns how many."""
         return int(self.control("cut-watches", resource=resource)["cut"])
+
+    def hush_watches(self, resource: str | None = None) -> int:
+        """Open watches (of one resource) stay open and say nothing more, as when a network loses them; how many."""
+        return int(self.control("hush-watches", resource=resource)["hushed"])
 
     def compact(self) -> None:
         """Forget the history: watches from an older resourceVersion get 410 Gone."""

@@ -25,7 +25,8 @@ class FeastJobSensor(BaseSensorOperator):
     """Wait until a Job has succeeded: one by its name, or the newest that carries labels.
 
     The Job may be another DAG's, the Feast operator's CronJob's or anybody's. A Job that does not exist yet is waited
-    for; one that failed fails the sensor with the cause.
+    for; one that failed fails the sensor with the cause, and a deferred sensor fails when the Job that it waits for is
+    deleted.
 
     :param job_name: the Job's name.
     :param labels: labels of the Job, e.g. ``{"app.kubernetes.io/component": "materialize"}``; the newest counts.

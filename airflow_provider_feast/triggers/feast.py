@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import traceback
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -11,13 +13,14 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_feast.jobs.async_api import AsyncApi
 from airflow_provider_feast.jobs.client import async_configuration
-from airflow_provider_feast.jobs.killing import ends_job, task_state
+from airflow_provider_feast.jobs.deferral import SAFE_SECONDS
+from airflow_provider_feast.jobs.killing import LOOKUP_SECONDS, ends_job, task_state
 from airflow_provider_feast.jobs.log_positions import Positions
 from airflow_provider_feast.jobs.logs import say_to
 from airflow_provider_feast.jobs.stream import EVERY, JOBS, ObjectStream, Streams
 from airflow_provider_feast.jobs.submit import ended
 from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
-from airflow_provider_feast.model.errors import FeastError
+from airflow_provider_feast.model.errors import FeastError, FeastTransientError, JobDeletedError
 from airflow_provider_feast.model.events import told_error
 from airflow_provider_feast.model.lock import LockRequest
 from airflow_provider_feast.model.outcome import Outcome
@@ -25,6 +28,12 @@ from airflow_provider_feast.model.outcome import Outcome
 EVENT_VERSION = 1
 """Version of the events and of the triggers' arguments: what an older release wrote is still read."""
 
+
+AGAIN_SECONDS = 10.0
+"""How long a trigger holds back for each one of its wait that failed before it: what was wrong may pass."""
+
+TRACE_LENGTH = 8000
+"""Characters of a failed trigger's trace that go into its event: the last ones."""
 
 LINGER_SECONDS = 3.0
 """How long a trigger stays after its event: with its end, the triggerer drops what it has not written of its log."""
@@ -94,6 +103,9 @@ class FeastJobTrigger(BaseTrigger):
     :param positions: how far the worker read the logs, see :class:`~airflow_provider_feast.jobs.pod_logs.PodLogs`.
     :param version: which release's arguments these are.
     :param lock: the fields of :class:`~airflow_provider_feast.model.lock.LockRequest`, if the Job needs a lock.
+    :param failures: how many triggers of this wait have failed before.
+    :param not_before: Unix time before which no event is sent, see
+        :data:`~airflow_provider_feast.jobs.deferral.SAFE_SECONDS`.
     """
 
     def __init__(
@@ -106,8 +118,11 @@ class FeastJobTrigger(BaseTrigger):
         positions: Positions | None = None,
         version: int = EVENT_VERSION,
         lock: dict[str, Any] | None = None,
+        failures: int = 0,
+        not_before: float = 0.0,
     ) -> None:
         super().__init__()
+        self.failures, self.not_before = failures, not_before
         self.kubernetes_conn_id, self.namespace, self.name, self.uid = (
             kubernetes_conn_id,
             namespace,
@@ -129,7 +144,13 @@ class FeastJobTrigger(BaseTrigger):
             "positions": self.positions,
             "version": self.version,
             "lock": self.lock,
+            **self._rare_arguments(),
         }
+
+    def _rare_arguments(self) -> dict[str, Any]:
+        """Those that an older release does not know, where they say anything."""
+        rare = {"failures": self.failures, "not_before": self.not_before}
+        return {name: value for name, value in rare.items() if value}
 
     @property
     def _options(self) -> WatchOptions:
@@ -143,6 +164,9 @@ class FeastJobTrigger(BaseTrigger):
         """Watch the Job to its end; the log goes to the task's log."""
         lock = self.lock and LockRequest(self.lock["name"], self.lock["namespace"], tuple(self.lock["views"]))
         target = Target(self.namespace, self.name, self.uid)
+        watch: JobWatch | None = None
+        began = time.time()
+        await asyncio.sleep(self.failures * AGAIN_SECONDS)
         try:
             watch = JobWatch(
                 self._streams(),
@@ -158,10 +182,36 @@ class FeastJobTrigger(BaseTrigger):
             event = None if outcome is None else outcome_event(outcome, self.name, self.uid, watch.sure)
         except FeastError as error:
             event = error_event(error, self.name, self.uid)
+        except Exception as error:  # noqa: BLE001 (told to the worker, which waits again)
+            event = self._failed_event(error, watch.sure if watch else self.positions)
         if event is not None:
+            await self._hold_back(event, began)
             self._fired = True
             yield event
             await asyncio.sleep(LINGER_SECONDS)
+
+    async def _hold_back(self, event: TriggerEvent, began: float) -> None:
+        """Wait until the scheduler surely knows that the worker is done, see ``SAFE_SECONDS``.
+
+        :param began: when this trigger began: what is no verdict may come within milliseconds of it.
+        """
+        until = self.not_before if "outcome" in event.payload else max(self.not_before, began + SAFE_SECONDS)
+        await asyncio.sleep(min(until - time.time(), SAFE_SECONDS))
+
+    def _failed_event(self, error: Exception, positions: Positions) -> TriggerEvent:
+        """The event of a trigger that failed: no verdict on the Job, so the worker has another one wait.
+
+        A worker of an older release takes it for an error that may be tried again.
+        """
+        short = f"{type(error).__name__}: {error}"
+        told = FeastTransientError(
+            f"the triggerer failed while it waited for the Job: {short}",
+            remedy="run the task again: the Job runs on, and the next try takes it over",
+        )
+        again = {**self.serialize()[1], "positions": positions, "failures": self.failures + 1}
+        trace = "".join(traceback.format_exception(error))[-TRACE_LENGTH:]
+        payload = dict(error_event(told, self.name, self.uid).payload)
+        return TriggerEvent({**payload, "trace": trace, "again": again})
 
     async def on_kill(self) -> None:
         """Delete the Job when a person clears the task or sets its state (Airflow ≥ 3.3).
@@ -169,16 +219,29 @@ class FeastJobTrigger(BaseTrigger):
         A triggerer that was frozen may be told so late, when another one waits for the Job, or a worker has taken
         over: the task's state decides, and where it cannot be known the Job is kept.
         """
-        from asgiref.sync import sync_to_async
-
         if self._fired or self.task_instance is None:
             return
-        if ends_job(await sync_to_async(task_state)(self.task_instance)):
+        if await self._task_is_over():
             api = self._streams().api
             job = await api.read_job(self.namespace, self.name)
             if job is not None and job["metadata"]["uid"] == self.uid and not ended(job):
                 self.log.info("The task was ended by a person; deleting Job %s.", self.name)
                 await api.delete_job(self.namespace, self.name, self.uid)
+
+    async def _task_is_over(self) -> bool:
+        """Whether the task is known to have no more use for its Job; Airflow gives :meth:`on_kill` 30 s in all."""
+        from asgiref.sync import sync_to_async
+
+        asked = asyncio.ensure_future(sync_to_async(task_state)(self.task_instance))
+        done, _ = await asyncio.wait([asked], timeout=LOOKUP_SECONDS)
+        if not done:
+            asked.cancel()
+            self.log.warning("Job %s is kept: Airflow did not tell its task's state in time.", self.name)
+            return False
+        if error := asked.exception():
+            self.log.warning("Job %s is kept: its task's state could not be asked for: %s", self.name, error)
+            return False
+        return ends_job(asked.result())
 
     async def cleanup(self) -> None:
         """As :meth:`on_kill`, for Airflow below 3.3, which calls only this."""
@@ -236,14 +299,36 @@ class FeastForeignJobTrigger(BaseTrigger):
             yield error_event(error, self.name)
 
     async def _ended(self, stream: ObjectStream, changed: asyncio.Event) -> dict[str, Any]:
+        seen: dict[str, Any] | None = None
         while True:
             changed.clear()
             if stream.error is not None:
                 raise stream.error
-            jobs = [
-                job for job in stream.present() if job["metadata"]["creationTimestamp"] >= self.created_after
-            ]
-            newest = max(jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None)
-            if newest is not None and ended(newest):
-                return newest
+            jobs = [job for job in stream.present() if _created(job) >= self.created_after]
+            seen = newest_job(jobs, seen)
+            if seen is not None and ended(seen):
+                return seen
             await changed.wait()
+
+
+def _created(job: dict[str, Any]) -> str:
+    return str(job["metadata"]["creationTimestamp"])
+
+
+def newest_job(jobs: list[dict[str, Any]], seen: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The Job that counts: the newest.
+
+    :param jobs: those that are there.
+    :param seen: the one that counted so far.
+    :raises JobDeletedError: when that is gone, and none came after it.
+    """
+    newest = max(jobs, key=_created, default=None)
+    there = seen is None or any(job["metadata"]["uid"] == seen["metadata"]["uid"] for job in jobs)
+    if seen is None or there or (newest is not None and _created(newest) >= _created(seen)):
+        return newest
+    raise JobDeletedError(
+        f"Job {seen['metadata']['name']} was deleted before its end was seen",
+        where=f"namespace {seen['metadata']['namespace']!r}",
+        remedy="run the sensor again when there is a new one; find out who deletes it, or raise its "
+        "ttlSecondsAfterFinished",
+    )

@@ -40,7 +40,7 @@ class Command(FeastCommandOperator):
         """Defer after a second instead of ten: a schedule takes seconds."""
         from airflow_provider_feast.jobs import task
 
-        task.DEFER_AFTER_SECONDS = 1.0
+        task.TaskRun.defer_after = 1.0  # type: ignore[method-assign, assignment]
         return super().execute(context)
 
 

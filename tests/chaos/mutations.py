@@ -20,12 +20,13 @@ def no_adoption() -> None:
 
 
 def no_uid() -> None:
-    """Delete a Job of that name, whichever it is."""
+    """Delete or change a Job of that name, whichever it is."""
     from kubernetes.client import BatchV1Api
     from kubernetes_asyncio.client import BatchV1Api as AsyncBatchV1Api
 
     for api in (BatchV1Api, AsyncBatchV1Api):
         _without_preconditions(api)
+        _without_uid(api)
 
 
 def _without_preconditions(api: Any) -> None:
@@ -38,6 +39,16 @@ def _without_preconditions(api: Any) -> None:
         return delete(self, *args, **kwargs)
 
     api.delete_namespaced_job = careless
+
+
+def _without_uid(api: Any) -> None:
+    patch = api.patch_namespaced_job
+
+    def careless(self: Any, name: str, namespace: str, body: Any, **kwargs: Any) -> Any:
+        metadata = {key: value for key, value in body.get("metadata", {}).items() if key != "uid"}
+        return patch(self, name, namespace, {**body, "metadata": metadata}, **kwargs)
+
+    api.patch_namespaced_job = careless
 
 
 def no_lock() -> None:

@@ -181,7 +181,7 @@ def test_a_job_that_runs_is_taken_over_whatever_a_preflight_would_say(
 
     from airflow_provider_feast.jobs import task
 
-    monkeypatch.setattr(task, "DEFER_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr(task.TaskRun, "defer_after", 0.5)
     provider.defer(version(deferrable=True, job_overrides=WAITS, service_account="feast"))
     (first,) = provider.jobs()
     cluster.core.delete_namespaced_service_account("feast", provider.namespace)

@@ -180,7 +180,7 @@ def test_an_image_that_cannot_be_pulled_fails_the_task_and_removes_the_job(provi
 def test_a_retry_takes_over_a_running_job_and_killing_the_task_removes_it_with_its_pods(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task, "DEFER_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr(task.TaskRun, "defer_after", 0.5)
     provider.defer(version(deferrable=True, job_overrides=WAITS))
     [first] = provider.jobs()
     again = version(deferrable=True, job_overrides=WAITS)
@@ -198,7 +198,7 @@ def test_a_retry_takes_over_a_running_job_and_killing_the_task_removes_it_with_i
 
 
 def test_a_changed_task_replaces_its_running_job(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task, "DEFER_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr(task.TaskRun, "defer_after", 0.5)
     provider.defer(version(deferrable=True, job_overrides=WAITS))
     [first] = provider.jobs()
     result, _ = provider.run(version(), try_number=2)
@@ -210,7 +210,7 @@ def test_a_changed_task_replaces_its_running_job(provider: Provider, monkeypatch
 def test_a_deferred_task_concludes_with_what_its_trigger_saw(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task, "DEFER_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(task.TaskRun, "defer_after", 0.0)
     operator = version(deferrable=True)
     deferred = provider.defer(operator)
 

@@ -74,7 +74,7 @@ def sandbox(image_home: Path) -> Iterator[Sandbox]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither side is slow: retries of its API requests do not pause, ours defers soon."""
     monkeypatch.setattr(kubernetes_helper_functions, "_default_wait", tenacity.wait_none())
-    monkeypatch.setattr(task, "DEFER_AFTER_SECONDS", 0.3)
+    monkeypatch.setattr(task.TaskRun, "defer_after", 0.3)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def answer_of(request: dict[str, Any]) -> dict[str, Any]:
     from airflow_provider_feast.jobs import task
     from airflow_provider_feast.operators.feast import FeastMaterializeOperator
 
-    task.DEFER_AFTER_SECONDS = SOON
+    task.TaskRun.defer_after = SOON  # type: ignore[method-assign, assignment]
     if request["what"] == "trigger":
         module, _, name = request["trigger"][0].rpartition(".")
         trigger = getattr(importlib.import_module(module), name)(**request["trigger"][1])

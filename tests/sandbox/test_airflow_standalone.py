@@ -24,6 +24,7 @@ for second in range(16):
 ENDLESS = "import time\nprint('waiting', flush=True)\ntime.sleep(600)\n"
 DEFINITIONS = {
     "slow": TICKS,
+    "adrift": TICKS,
     "cursed": TICKS + "\nraise RuntimeError('the definitions are cursed')\n",
     "endless": ENDLESS,
     "recreated": ENDLESS,
@@ -54,6 +55,22 @@ with Dag("recreated"):
 with Dag("sensed"):
     FeastJobSensor(
         task_id="run", feast_conn_id="feast_plain", labels={"example.org/cron": "nightly"}, deferrable=True, timeout=120
+    )
+
+class Adrift(FeastApplyOperator):
+    # its trigger is one that no triggerer can import
+
+    def defer(self, *, trigger, **more):
+        arguments = trigger.serialize()[1]
+        trigger.serialize = lambda: ("airflow_provider_feast.triggers.nowhere.NoSuchTrigger", arguments)
+        super().defer(trigger=trigger, **more)
+
+with Dag("adrift"):
+    Adrift(task_id="run", feast_conn_id="feast_adrift", deferrable=True, defer_after=2)
+
+with Dag("at_once"):
+    FeastMaterializeOperator(
+        task_id="run", feast_conn_id="feast_plain", lookback="3h", allow_empty=True, deferrable=True, defer_after=0
     )
 
 with Dag("lookback"):
@@ -109,7 +126,7 @@ def standalone(
 @pytest.fixture(scope="module")
 def instances(standalone: Standalone) -> dict[str, Instance]:
     """One run of each DAG that has no schedule, all started at once: they wait side by side."""
-    names = ("cursed", "marked", "cleared", "recreated", "sensed", "lookback")
+    names = ("cursed", "adrift", "at_once", "marked", "cleared", "recreated", "sensed", "lookback")
     return {name: Instance(standalone, name, standalone.trigger(name)) for name in names}
 
 
@@ -160,6 +177,33 @@ def test_a_long_job_that_fails_gives_its_cause_to_the_task(instances: dict[str, 
     assert "What to do: " in log
     assert instance.xcom("result")["kind"] == "definitions_invalid"
     assert instance.tries == 1, "a retry could not have helped"
+
+
+def test_a_task_whose_trigger_no_triggerer_can_run_is_waited_for_by_its_worker(
+    instances: dict[str, Instance], cluster: Cluster
+) -> None:
+    instance = instances["adrift"]
+    instance.until("success")
+    log = instance.log()
+    assert "waits for it in the triggerer" in log
+    assert "Airflow gave up this task's trigger" in log
+    assert "This worker waits for the Job itself" in log
+    ticks = [line.strip() for line in log.splitlines() if line.startswith("tick")]
+    assert ticks == [f"tick {second}" for second in range(16)], "each line once and in order"
+    label = "airflow-provider-feast/dag=adrift"
+    (job,) = cluster.batch.list_namespaced_job(cluster.namespace, label_selector=label).items
+    assert job.metadata.name == instance.xcom("job_name")
+    assert instance.tries == 1
+
+
+def test_a_task_that_defers_at_once_has_its_job_started_by_the_triggerer(
+    instances: dict[str, Instance],
+) -> None:
+    instance = instances["at_once"]
+    instance.until("success")
+    assert "waits for it in the triggerer" in instance.log()
+    assert instance.xcom("result")["outcome"] == "succeeded"
+    assert instance.tries == 1
 
 
 def test_a_deferred_sensor_sees_a_job_that_starts_later(

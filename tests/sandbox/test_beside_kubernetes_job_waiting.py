@@ -3,15 +3,21 @@
 from typing import Any
 
 import pytest
+from airflow.providers.cncf.kubernetes import kube_client
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
 from airflow.providers.common.compat.sdk import AirflowException
 from beside_helpers import Beside, beside, fails, flaw, image_home, quick, sandbox
 from kubernetes.client import ApiException
 from kubernetes.client import models as k8s
+from kubernetes_asyncio.client import ApiClient as AsyncApiClient
 from kubernetes_asyncio.client import ApiException as AsyncApiException
 from operator_helpers import execute, log_lines
 
+from airflow_provider_feast.jobs import stream
 from airflow_provider_feast.jobs.submit import ended
+from airflow_provider_feast.jobs.watch import JobWatch
 from airflow_provider_feast.model.errors import FeastError
+from airflow_provider_feast.triggers import feast as triggers
 
 __all__ = ["beside", "image_home", "quick", "sandbox"]
 
@@ -179,24 +185,104 @@ def test_an_answer_that_asks_for_a_new_start_gets_one(beside: Beside, code: int,
     assert lines.count("the end") == 1
 
 
-def test_a_permission_that_is_missing_is_named(beside: Beside) -> None:
+def test_a_request_that_is_not_answered_in_time_is_sent_again(
+    beside: Beside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sides are made to wait for a second only; an answer takes four."""
+    monkeypatch.setattr(kube_client, "API_TIMEOUT", 1)
+    monkeypatch.setattr(stream, "SILENCE_SECONDS", 1.0)
+
+    def stall(_: str) -> None:
+        beside.fault("jobs", method="GET", kind="slow", seconds=4, times=2)
+
+    def stall_watches(_: str) -> None:
+        beside.fault("(jobs|pods)$", method="GET", kind="slow", seconds=4, times=2)
+        beside.sandbox.cut_watches()
+
+    with beside.when_running(stall), fails(TimeoutError, "aiohttp's TimeoutError is not tried again"):
+        execute(beside.plain("sleep 60", backoff_limit=1, deferrable=True))
+    beside.sandbox.clear_faults()
+    flaw(len(beside.live_jobs()) == 1, "it leaves the Job running when an answer takes too long")
+    beside.delete_jobs()
+
+    with beside.when_running(stall_watches), log_lines() as lines:
+        assert execute(beside.ours("sleep 3; echo the end", deferrable=True))["outcome"] == "succeeded"
+    assert lines.count("the end") == 1
+
+
+def test_a_wait_makes_no_new_client_for_each_look(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    real = AsyncApiClient.__init__
+
+    def count(self: Any, *args: Any, **kwargs: Any) -> None:
+        made.append(self)
+        real(self, *args, **kwargs)
+
+    monkeypatch.setattr(AsyncApiClient, "__init__", count)
+    execute(beside.plain("sleep 3", deferrable=True))
+    flaw(len(made) > 10, "each poll builds a new client")
+    beside.delete_jobs()
+
+    made.clear()
+    assert execute(beside.ours("sleep 3", deferrable=True))["outcome"] == "succeeded"
+    assert len(made) <= 3, "one of the worker, one of the triggerer, and one that reads the log's end"
+
+
+def test_a_flaw_of_a_trigger_is_no_verdict_on_its_job(
+    beside: Beside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def flawed(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("a flaw of the trigger")
+
+    real, failed = JobWatch.outcome, []
+
+    async def flawed_twice(self: JobWatch, timeout: float | None = None) -> Any:
+        if self._shared and len(failed) < 2:
+            failed.append(self)
+            await real(self, 1.0)
+            raise ZeroDivisionError("a flaw of the trigger")
+        return await real(self, timeout)
+
+    monkeypatch.setattr(AsyncKubernetesHook, "get_job_status", flawed)
+    with fails(ZeroDivisionError, "an unexpected exception in its trigger fails the task"):
+        execute(beside.plain("sleep 60", deferrable=True))
+    flaw(len(beside.live_jobs()) == 1, "it leaves the Job running when its trigger fails")
+    beside.delete_jobs()
+
+    monkeypatch.setattr(triggers, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(triggers, "SAFE_SECONDS", 0.1)
+    monkeypatch.setattr(JobWatch, "outcome", flawed_twice)
+    script = "for n in 1 2 3 4 5 6; do echo tick $n; sleep 1; done"
+    with log_lines() as lines:
+        assert execute(beside.ours(script, deferrable=True))["outcome"] == "succeeded"
+    assert len(failed) == 2
+    assert len(beside.jobs()) == 1
+    assert [line for line in lines if line.startswith("tick")] == [f"tick {n}" for n in range(1, 7)]
+    assert sum("ZeroDivisionError" in line for line in lines) == 2
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_permission_that_is_missing_is_named(beside: Beside, deferrable: bool) -> None:
     def refuse(_: str) -> None:
         beside.fault("pods", method="GET", code=403, times=-1)
         beside.sandbox.cut_watches()
 
     with fails(ApiException, "a 403 is raw") as raised:
         beside.fault("pods", method="GET", code=403, times=-1)
-        execute(beside.plain("sleep 60"))
+        execute(beside.plain("sleep 60", deferrable=deferrable))
     assert raised.value.status == 403
     flaw("verbs" not in str(raised.value), "it does not say which rule is missing")
     beside.sandbox.clear_faults()
+    flaw(len(beside.live_jobs()) == 1, "it leaves the Job running of which it may not see the end")
     beside.delete_jobs()
 
     with beside.when_running(refuse), pytest.raises(FeastError) as failed:
-        execute(beside.ours("sleep 60"))
+        execute(beside.ours("sleep 60", deferrable=deferrable))
     assert failed.value.kind == "forbidden"
     assert "pods" in str(failed.value)
     assert "verbs" in str(failed.value)
+    assert "Its Job was ended" in str(failed.value)
+    assert beside.jobs() == []
 
 
 def test_what_keeps_a_pod_from_starting_is_told_as_it_happens(beside: Beside) -> None:

@@ -39,7 +39,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlanWorld]:
 
 @pytest.fixture(autouse=True)
 def fresh(world: PlanWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task, "DEFER_AFTER_SECONDS", 1.0)
+    monkeypatch.setattr(task.TaskRun, "defer_after", 1.0)
     world.reset()
 
 

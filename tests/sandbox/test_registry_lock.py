@@ -51,6 +51,15 @@ class Registry:
         made = self.batch.create_namespaced_job(self.namespace, body)
         return Target(self.namespace, name, made.metadata.uid)
 
+    def remove(self, name: str) -> None:
+        """Delete a Job and return when it is gone."""
+        self.batch.delete_namespaced_job(name, self.namespace, propagation_policy="Background")
+        wait_for(lambda: not self._there(name), "the end of the Job")
+
+    def _there(self, name: str) -> bool:
+        jobs = self.batch.list_namespaced_job(self.namespace, field_selector=f"metadata.name={name}")
+        return bool(jobs.items)
+
     def request(self, *views: str) -> LockRequest:
         return LockRequest("feast-demo", self.namespace, views or (ALL,))
 
@@ -238,3 +247,48 @@ def test_credentials_that_are_no_longer_accepted_are_resolved_anew(registry: Reg
 
     assert registry.play(act)["metadata"]["uid"] == target.uid
     assert registry.connected == 2
+
+
+def test_a_job_that_was_made_anew_under_the_same_name_is_not_resumed(registry: Registry) -> None:
+    old = registry.job("writer")
+    registry.remove("writer")
+    new = registry.job("writer")
+
+    async def act(streams: Streams) -> Any:
+        return [await streams.api.resume_job(*target) for target in (old, new)]
+
+    refused, resumed = registry.play(act)
+    assert refused is None
+    assert (resumed["metadata"]["uid"], resumed["spec"]["suspend"]) == (new.uid, False)
+
+
+def test_a_job_that_changes_at_the_same_moment_is_resumed_all_the_same(registry: Registry) -> None:
+    target = registry.job("writer")
+    registry.sandbox.fault("/jobs/writer$", method="PATCH", code=409, times=2)
+
+    async def act(streams: Streams) -> Any:
+        return await streams.api.resume_job(*target)
+
+    assert registry.play(act)["spec"]["suspend"] is False
+
+
+def test_a_job_that_goes_away_while_it_waits_takes_no_lock_and_starts_no_later_job_of_its_name(
+    registry: Registry,
+) -> None:
+    first, old = registry.job("first"), registry.job("writer")
+    new: list[Target] = []
+
+    def say(text: str, at: str = "") -> None:
+        if text.startswith("Waiting for the lock"):
+            registry.remove("writer")
+            new.append(registry.job("writer"))
+
+    async def act(streams: Streams) -> Any:
+        await registry.claim(streams, first).acquire(5)
+        wait = JobWatch(streams, old, say, QUICK, lock=registry.request(), shared=True)
+        return await wait.outcome(), await streams.api.read_job(registry.namespace, "writer")
+
+    outcome, later = registry.play(act)
+    assert outcome.problem.kind == "job_deleted"
+    assert (later["metadata"]["uid"], later["spec"]["suspend"]) == (new[0].uid, True)
+    assert list(registry.holders()) == [first.uid]

@@ -92,6 +92,28 @@ def test_requests_fail_as_often_as_a_rule_says(
     assert clients.core.list_namespaced_secret("default").items == []
 
 
+def test_a_429_says_after_how_long_to_try_again(sandbox: Sandbox, clients: Client) -> None:
+    sandbox.fault("/namespaces/default/secrets", method="GET", code=429, retry_after=7)
+    with pytest.raises(ApiException) as failed:
+        clients.core.list_namespaced_secret("default")
+    assert failed.value.headers["Retry-After"] == "7"
+    assert json.loads(failed.value.body)["details"]["retryAfterSeconds"] == 7
+
+
+def test_a_hushed_watch_stays_open_and_says_nothing_more(sandbox: Sandbox, clients: Client) -> None:
+    selector = {"label_selector": "hush=true", "timeout_seconds": 60, "_preload_content": False}
+    answer = clients.core.list_namespaced_config_map("default", watch=True, **selector)
+    body = {"metadata": {"name": "before", "labels": {"hush": "true"}}}
+    clients.core.create_namespaced_config_map("default", body)
+    lines = answer.stream(decode_content=False)
+    assert b'"before"' in next(lines)
+    assert sandbox.hush_watches("configmaps") >= 1
+    body["metadata"]["name"] = "after"
+    clients.core.create_namespaced_config_map("default", body)
+    sandbox.cut_watches("configmaps")
+    assert b"".join(lines) == b"", "it ended without having told of the second one"
+
+
 def test_an_answer_can_be_lost_after_the_object_was_stored(sandbox: Sandbox, clients: Client) -> None:
     sandbox.fault("/configmaps$", method="POST", kind="after", code=500)
     with pytest.raises(ApiException) as failed:

@@ -98,7 +98,7 @@ class Answers:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return SimpleNamespace(data=json.dumps(answer))
+        return SimpleNamespace(data=answer if isinstance(answer, bytes) else json.dumps(answer).encode())
 
 
 def refusal(status: int) -> ApiException:
@@ -132,5 +132,39 @@ def test_a_long_outage_is_an_error_that_can_be_tried_again(trouble: Exception) -
     assert caught.value.__cause__ is trouble
 
 
+@pytest.mark.parametrize("page", [b"<html>Please log in</html>", b"[]"])
+def test_a_page_of_a_proxy_is_no_answer(page: bytes) -> None:
+    request = Answers(page, {"kind": "Job"})
+    assert api().call("get", "jobs", request) == {"kind": "Job"}
+    assert request.asked == 2
+    with pytest.raises(ApiUnavailableError, match="did not answer: an answer that is no JSON"):
+        api(retry_seconds=0).call("get", "jobs", Answers(page))
+
+
 def test_a_status_that_belongs_to_normal_life_is_none() -> None:
     assert api().call("get", "jobs", Answers(refusal(404)), expected=(404,)) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (404, "not found"),
+        (409, "Precondition failed: UID in precondition: 1, UID in object meta: 2"),
+        (422, 'Job.batch "load" is invalid: metadata.uid: Invalid value: "1": field is immutable'),
+    ],
+)
+def test_a_patch_leaves_a_later_job_of_the_same_name_alone(
+    monkeypatch: pytest.MonkeyPatch, status: int, message: str
+) -> None:
+    refused = refusal(status)
+    refused.body = json.dumps({"message": message})
+    monkeypatch.setattr("kubernetes.client.BatchV1Api.patch_namespaced_job", Answers(refused))
+    assert api().patch_job("load", {"metadata": {"uid": "1"}}) is None
+
+
+def test_a_patch_that_is_refused_for_another_reason_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = refusal(422)
+    refused.body = json.dumps({"message": "spec.template: field is immutable"})
+    monkeypatch.setattr("kubernetes.client.BatchV1Api.patch_namespaced_job", Answers(refused))
+    with pytest.raises(AdmissionRefusedError, match="template"):
+        api().patch_job("load", {"metadata": {"uid": "1"}})

@@ -394,10 +394,42 @@ def test_an_oom_kill_beats_what_the_runner_thought() -> None:
     assert failure(pod("p", "Failed", container(ended(1, message, "OOMKilled")))).kind == "out_of_memory"
 
 
-def test_a_kill_without_a_reason_is_most_likely_memory() -> None:
+def test_a_kill_without_a_reason_is_most_likely_memory_and_may_be_tried_again() -> None:
     problem = failure(pod("p", "Failed", container(ended(137))))
-    assert problem.kind == "out_of_memory"
+    assert (problem.kind, problem.retryable) == ("killed", True)
     assert "most likely" in problem.cause
+    assert "2Gi" in problem.cause
+    assert "memory_limit" in problem.remedy
+
+
+def test_a_node_that_ran_out_of_memory_is_no_fault_of_a_container_without_a_limit() -> None:
+    spec = {"containers": [{"name": "feast", "image": IMAGE}]}
+    problem = failure(pod("p", "Failed", container(ended(137, "", "OOMKilled")), spec=spec))
+    assert (problem.kind, problem.retryable) == ("disrupted", True)
+    assert "without a memory limit" in problem.cause
+    assert "memory_request" in problem.remedy
+
+
+def test_the_memory_limit_of_a_whole_pod_counts_for_its_containers() -> None:
+    limits = {"resources": {"limits": {"memory": "3Gi"}}, "containers": [{"name": "feast", "image": IMAGE}]}
+    problem = failure(pod("p", "Failed", container(ended(137, "", "OOMKilled")), spec=limits))
+    assert problem.kind == "out_of_memory"
+    assert "3Gi" in problem.cause
+
+
+def test_definitions_that_ask_a_server_which_is_away_may_be_imported_later() -> None:
+    message = result(
+        "failed", kind="definitions_invalid", message="d.py, line 3: OperationalError: connection refused"
+    )
+    problem = failure(pod("p", "Failed", container(ended(1, message))))
+    assert (problem.kind, problem.retryable) == ("definitions_unreachable", True)
+    assert "d.py, line 3" in problem.cause
+
+
+def test_definitions_with_a_mistake_are_not_tried_again() -> None:
+    message = result("failed", kind="definitions_invalid", message="d.py, line 3: NameError: name 'Entty'")
+    problem = failure(pod("p", "Failed", container(ended(1, message))))
+    assert (problem.kind, problem.retryable) == ("definitions_invalid", False)
 
 
 def test_a_kill_of_a_pod_that_is_being_deleted_is_an_interruption() -> None:
@@ -462,7 +494,7 @@ def test_an_interrupted_command_says_how_far_it_came() -> None:
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [(137, "out_of_memory"), (143, "interrupted"), (139, "command_failed"), (1, "command_failed")],
+    [(137, "killed"), (143, "interrupted"), (139, "command_failed"), (1, "command_failed")],
 )
 def test_a_command_that_died_while_it_ran_is_explained_by_its_exit_code(code: int, kind: str) -> None:
     problem = failure(pod("p", "Failed", container(ended(code, result("running", views=VIEWS)))))
@@ -516,7 +548,7 @@ def test_a_sidecar_that_fails_alone_is_named() -> None:
 
 
 def init(state: dict[str, Any], name: str = "definitions") -> dict[str, Any]:
-    spec = {"initContainers": [{"name": name, "image": IMAGE}]}
+    spec = {"initContainers": [{"name": name, "image": IMAGE, "resources": {"limits": {"memory": "256Mi"}}}]}
     return pod(
         "p",
         "Failed",

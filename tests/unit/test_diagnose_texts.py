@@ -98,6 +98,45 @@ CASES: dict[str, tuple[str, str, str]] = {
         "definitions_invalid",
         "no name",
     ),
+    "definitions that ask a database which is down": (
+        traceback(
+            CLI,
+            IMPORTLIB,
+            "/feast/repo/d.py",
+            f"{LIB}/psycopg/connection.py",
+            error="psycopg.OperationalError: connection failed: connection to server at 10.0.0.1, port 5432 failed: "
+            "Connection refused",
+        ),
+        "definitions_unreachable",
+        "Connection refused",
+    ),
+    "definitions that ask a server which does not answer in time": (
+        traceback(
+            CLI,
+            IMPORTLIB,
+            "/feast/repo/d.py",
+            f"{LIB}/requests/adapters.py",
+            error="requests.exceptions.ReadTimeout: HTTPConnectionPool(host='catalog', port=80): Read timed out.",
+        ),
+        "definitions_unreachable",
+        "Read timed out",
+    ),
+    "definitions whose password is refused": (
+        traceback(
+            CLI,
+            IMPORTLIB,
+            "/feast/repo/d.py",
+            f"{LIB}/psycopg/connection.py",
+            error='psycopg.OperationalError: password authentication failed for user "u"',
+        ),
+        "definitions_invalid",
+        "password authentication failed",
+    ),
+    "definitions with a mistake of their own about a connection": (
+        traceback(CLI, IMPORTLIB, "/feast/repo/d.py", error="ValueError: no Timeout given"),
+        "definitions_invalid",
+        "no Timeout given",
+    ),
     "definitions through a ConfigMap's links": (
         traceback(
             CLI,

@@ -45,6 +45,9 @@ class Cluster:
     def patch_job(self, name: str, patch: Any) -> None:
         """Its time to live."""
 
+    def with_patience(self, seconds: float) -> Cluster:
+        return self
+
     def list_pods(self, uid: str) -> list[dict[str, Any]]:
         assert uid == "uid-1"
         return self._pods

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
-from typing import Any, cast
+from datetime import timedelta
+from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowRescheduleException, AirflowTaskTimeout, TaskDeferred
+from airflow.sdk.exceptions import AirflowRescheduleException
 from job_objects import index_pod, told
 from job_plans import IMAGE
+from task_runs import (
+    D1,
+    D2,
+    DONE,
+    KILLED,
+    RUNNING,
+    Hook,
+    a_job,
+    event,
+    executing,
+    failing_when_patched,
+    make_run,
+    running_chunks,
+)
 
-from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs import killing, task
-from airflow_provider_feast.jobs.api import ClusterApi
-from airflow_provider_feast.jobs.preflight import Preflight
-from airflow_provider_feast.jobs.sources import Resolved, config_map_text, resolve
-from airflow_provider_feast.jobs.task import TaskRun
 from airflow_provider_feast.model.errors import (
     ApiUnavailableError,
     DeadlineExceededError,
@@ -31,130 +38,10 @@ from airflow_provider_feast.model.errors import (
 )
 from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
 from airflow_provider_feast.model.result import CommandResult, ViewTotals
-from airflow_provider_feast.model.settings import read_settings
-from airflow_provider_feast.model.sources import ConfigMapConfiguration, InlineConfiguration
 from airflow_provider_feast.model.totals import PlanProgress, Totals
 from airflow_provider_feast.model.windows import Window
 from airflow_provider_feast.operators.feast import FeastApplyOperator, FeastMaterializeOperator
-from airflow_provider_feast.triggers.feast import FeastJobTrigger, outcome_event
-
-D1, D2 = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
-DONE = Outcome(
-    JobState.SUCCEEDED,
-    result=CommandResult("succeeded", feast="0.67.0", views={"driver_stats": ViewTotals(7, 1.5, 1)}),
-)
-KILLED = Outcome(
-    JobState.FAILED, Problem("out_of_memory", "killed at 2Gi", "raise memory_limit"), pod="pod-1"
-)
-
-
-class Cluster:
-    """One Job, and the changes that were asked for."""
-
-    def __init__(self, job: dict[str, Any] | None) -> None:
-        self.job = job
-        self.patched: list[Any] = []
-        self.config_maps: dict[str, Any] = {}
-
-    def read_job(self, name: str) -> dict[str, Any] | None:
-        return self.job
-
-    def patch_job(self, name: str, patch: Any) -> None:
-        self.patched.append(patch)
-
-    namespace = "features"
-
-    def read_namespace(self) -> dict[str, Any]:
-        return {"metadata": {"name": "features"}}
-
-    def read_config_map(self, name: str) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self.config_maps.get(name)
-        return found
-
-
-class Hook:
-    """In place of FeastHook."""
-
-    namespace = "features"
-    kubernetes = None
-
-    def __init__(self, job: dict[str, Any] | None = None, yaml: str | None = None, **extra: Any) -> None:
-        self.settings = read_settings(
-            "feast_production", {"image": IMAGE, "config_map": "feast-config", **extra}
-        )
-        self.cluster = Cluster(job)
-        self.deleted: list[str] = []
-        self.lines: list[str] = []
-        self._yaml = yaml
-
-    @property
-    def resolved(self) -> Resolved:
-        settings = self.settings
-        if self._yaml:
-            settings = settings._replace(configuration=InlineConfiguration(self._yaml))
-        return resolve(settings, self.cluster)
-
-    def readable_configuration(self) -> str | None:
-        if self._yaml:
-            return self._yaml
-        source = self.settings.configuration
-        return (
-            config_map_text(cast(ClusterApi, self.cluster), source)
-            if isinstance(source, ConfigMapConfiguration)
-            else None
-        )
-
-    feast_conn_id = "feast_production"
-
-    def check_settings(self) -> None:
-        """All is there."""
-
-    @property
-    def preflight(self) -> Preflight:
-        return Preflight(cast(FeastHook, self))
-
-    def watch(self, *_: Any) -> None:
-        """The Job runs on when the worker's patience ends."""
-
-    def read_logs(self, job: dict[str, Any], say: Any, positions: Any) -> None:
-        self.lines.append(f"{job['metadata']['uid']} from {positions}")
-        raise ApiUnavailableError("it is away", remedy="wait")
-
-    def delete(self, job: dict[str, Any]) -> None:
-        self.deleted.append(job["metadata"]["uid"])
-
-    def delete_and_wait(self, job: dict[str, Any]) -> None:
-        self.delete(job)
-
-
-def a_job(condition: str = "Complete", **spec: Any) -> dict[str, Any]:
-    return {
-        "metadata": {"name": "feast-load", "namespace": "features", "uid": "uid-1"},
-        "spec": {"ttlSecondsAfterFinished": 604800, "activeDeadlineSeconds": 21600, **spec},
-        "status": {
-            "conditions": [{"type": condition, "status": "True"}],
-            "startTime": "2026-01-02T00:00:00Z",
-            "completionTime": "2026-01-02T00:00:09Z",
-        },
-    }
-
-
-def make_run(
-    monkeypatch: pytest.MonkeyPatch, hook: Hook, operator: Any = None
-) -> tuple[TaskRun, dict[str, Any]]:
-    """A run whose XComs are collected."""
-    monkeypatch.setattr(task, "FeastHook", lambda conn_id, **overrides: hook)
-    pushed: dict[str, Any] = {}
-    names = {"dag_id": "features", "task_id": "load", "run_id": "r", "map_index": -1}
-    ti = SimpleNamespace(
-        xcom_push=lambda key, value: pushed.update({key: value}), **names, try_number=1, max_tries=0
-    )
-    context = {"ti": ti, "data_interval_start": D1, "data_interval_end": D2}
-    return TaskRun(operator or FeastMaterializeOperator(task_id="load"), context), pushed
-
-
-def event(outcome: Outcome) -> dict[str, Any]:
-    return {"version": 1, "job": "feast-load", "outcome": outcome.to_dict()}
+from airflow_provider_feast.triggers.feast import outcome_event
 
 
 def test_a_succeeded_job_gives_one_small_result(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +111,8 @@ def test_a_finished_job_is_kept_as_long_as_the_connection_says(
     else:
         with pytest.raises(OutOfMemoryError):
             run.resume(event(outcome))
-    wanted = [{"spec": {"ttlSecondsAfterFinished": seconds}}] if seconds else []
+    own = {"uid": "uid-1"}
+    wanted = [{"metadata": own, "spec": {"ttlSecondsAfterFinished": seconds}}] if seconds else []
     assert hook.cluster.patched == wanted
 
 
@@ -267,30 +155,6 @@ def test_what_a_trigger_said_last_is_read_again_and_changes_no_verdict(
 
 
 @pytest.mark.parametrize(
-    ("deadline", "timeout"),
-    [
-        (21600, timedelta(seconds=21600 + 600 + 21600 + 900)),
-        (86400, timedelta(seconds=86400 + 600 + 21600 + 900)),
-        (None, None),
-    ],
-)
-def test_a_deferred_task_outlasts_the_deadline_that_its_job_really_has(
-    monkeypatch: pytest.MonkeyPatch, deadline: int | None, timeout: timedelta | None
-) -> None:
-    job = a_job(activeDeadlineSeconds=deadline)
-    monkeypatch.setattr(task, "create_or_adopt", lambda *_, **__: SimpleNamespace(job=job))
-    monkeypatch.setattr(TaskRun, "_wanted", lambda self, load: None)
-    run, pushed = make_run(monkeypatch, Hook(), FeastMaterializeOperator(task_id="load", deferrable=True))
-    with pytest.raises(TaskDeferred) as deferred:
-        run.execute()
-    assert pushed == {"job_name": "feast-load", "job_namespace": "features"}
-    assert deferred.value.timeout == timeout
-    _, arguments = deferred.value.trigger.serialize()
-    assert (arguments["name"], arguments["uid"]) == ("feast-load", "uid-1")
-    assert "token" not in str(arguments)
-
-
-@pytest.mark.parametrize(
     ("limit", "seconds"), [(None, 21600), (timedelta(hours=1), 3600), (timedelta(days=9), 21600)]
 )
 def test_airflows_timeout_shortens_the_jobs_deadline_since_nothing_else_ends_a_deferred_task(
@@ -299,9 +163,6 @@ def test_airflows_timeout_shortens_the_jobs_deadline_since_nothing_else_ends_a_d
     operator = FeastApplyOperator(task_id="apply", execution_timeout=limit)
     run, _ = make_run(monkeypatch, Hook(), operator)
     assert run.settings.deadline_seconds == seconds
-
-
-RUNNING = {**a_job(), "status": {"active": 1}}
 
 
 @pytest.mark.parametrize(
@@ -375,17 +236,6 @@ def test_a_late_kill_of_an_older_try_does_not_touch_a_later_job_of_the_same_name
     assert hook.deleted == []
 
 
-def executing(
-    monkeypatch: pytest.MonkeyPatch, hook: Hook, during: Callable[[TaskRun], Any], operator: Any = None
-) -> TaskRun:
-    """A run that has its Job and meets something while it waits for it."""
-    monkeypatch.setattr(task, "create_or_adopt", lambda *_, **__: SimpleNamespace(job=RUNNING))
-    monkeypatch.setattr(TaskRun, "_wanted", lambda self, load: None)
-    run, _ = make_run(monkeypatch, hook, operator)
-    monkeypatch.setattr(hook, "watch", lambda *_: during(run))
-    return run
-
-
 def test_a_worker_that_is_replaced_hands_its_job_to_the_next_one_in_the_same_try(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -397,17 +247,13 @@ def test_a_worker_that_is_replaced_hands_its_job_to_the_next_one_in_the_same_try
     assert hook.deleted == []
 
 
-def test_execution_timeout_deletes_the_job_and_says_whose_limit_it_was(
+def test_what_follows_from_a_verdict_waits_only_briefly_for_an_api_that_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def strike(run: TaskRun) -> None:
-        raise AirflowTaskTimeout("Timeout, PID: 1")
-
-    hook = Hook(RUNNING)
-    operator = FeastMaterializeOperator(task_id="load", execution_timeout=timedelta(seconds=90))
-    with pytest.raises(DeadlineExceededError, match=r"execution_timeout of 90 s .* its Job was ended"):
-        executing(monkeypatch, hook, strike, operator).execute()
-    assert hook.deleted == ["uid-1"]
+    hook = Hook(a_job())
+    run, _ = make_run(monkeypatch, hook)
+    run.resume(event(DONE))
+    assert hook.cluster.patience == [30.0]
 
 
 def test_a_job_that_ran_into_a_deadline_set_by_airflow_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,21 +295,6 @@ def test_an_event_of_an_older_release_is_read(monkeypatch: pytest.MonkeyPatch) -
     assert (
         run.resume({"version": 1, "job": "feast-load", "outcome": DONE.to_dict()})["outcome"] == "succeeded"
     )
-
-
-def test_a_trigger_that_an_older_release_serialized_still_runs() -> None:
-    older = {
-        "kubernetes_conn_id": "kubernetes_default",
-        "namespace": "features",
-        "name": "feast-load",
-        "uid": "uid-1",
-        "options": {"startup_seconds": 600.0, "log_seconds": 5.0, "outage_seconds": 600.0, "unknown": 1.0},
-        "positions": {"pod/feast": ["2026-01-01T00:00:00.000000000", 1]},
-        "version": 1,
-    }
-    trigger = FeastJobTrigger(**older)
-    assert trigger.serialize()[1] == {**older, "lock": None}
-    assert trigger._options.log_seconds == 5.0
 
 
 # --- teardown's confirmation ---------------------------------------------------------------------
@@ -534,29 +365,11 @@ def test_a_plan_of_which_nothing_is_left_is_a_success_without_another_job(
     assert hook.deleted == []
 
 
-def running_chunks(*completed: str) -> dict[str, Any]:
-    """A Job with two chunks that goes on."""
-    job = a_job("Suspended", completionMode="Indexed", suspend=False)
-    job["metadata"]["annotations"] = {
-        "airflow-provider-feast/plan-digest": "d",
-        "airflow-provider-feast/chunks": "0,1",
-        "airflow-provider-feast/chunk-count": "2",
-    }
-    job["status"] |= {"completedIndexes": ",".join(completed)}
-    return job
-
-
 def test_a_job_with_chunks_that_would_never_finish_is_stopped_and_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hook = Hook(running_chunks("0"))
-
-    def fail_it(name: str, patch: Any) -> None:
-        hook.cluster.patched.append(patch)
-        assert hook.cluster.job is not None
-        hook.cluster.job["status"]["conditions"] = [{"type": "Failed", "status": "True"}]
-
-    monkeypatch.setattr(hook.cluster, "patch_job", fail_it)
+    failing_when_patched(monkeypatch, hook)
     run, pushed = make_run(monkeypatch, hook)
     totals = Totals(frozenset({0}), {"numbers": ViewTotals(5, 1.0, 2)})
     part = CommandResult("running", views={"numbers": ViewTotals(3, 0.5, 1)}, chunk=1)

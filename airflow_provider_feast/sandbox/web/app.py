@@ -73,7 +73,7 @@ class HttpApi:
             code = error.code
             response = _json(error.to_status(), error.code)
             if error.code == 429:
-                response.headers["Retry-After"] = "1"
+                response.headers["Retry-After"] = str((error.details or {}).get("retryAfterSeconds", 1))
         finally:
             entry.close(code)
         return response

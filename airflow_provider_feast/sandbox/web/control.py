@@ -1,6 +1,7 @@
 """The control endpoint: faults and settings for tests. No cluster has this."""
 
 import json
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -37,10 +38,9 @@ def _act(cluster: Cluster, watches: set[Watch], action: str, body: Obj) -> Obj:
     elif action == "faults":
         return {"rules": [rule.to_dict() for rule in cluster.faults.rules]}
     elif action == "cut-watches":
-        cut = [watch for watch in watches if body.get("resource") in {None, watch.target.resource.plural}]
-        for watch in cut:
-            watch.stop()
-        return {"cut": len(cut)}
+        return {"cut": _each(watches, body, Watch.stop)}
+    elif action == "hush-watches":
+        return {"hushed": _each(watches, body, Watch.hush)}
     elif action == "compact":
         cluster.store.compact()
     elif action == "image":
@@ -60,6 +60,14 @@ def _act(cluster: Cluster, watches: set[Watch], action: str, body: Obj) -> Obj:
     else:
         raise status.bad_request(f"unknown control action {action!r}")
     return {"ok": True}
+
+
+def _each(watches: set[Watch], body: Obj, act: Callable[[Watch], None]) -> int:
+    """Do something to the watches of a resource, or to all; how many there are."""
+    found = [watch for watch in watches if body.get("resource") in {None, watch.target.resource.plural}]
+    for watch in found:
+        act(watch)
+    return len(found)
 
 
 def _pod(cluster: Cluster, body: Obj) -> None:

@@ -106,6 +106,7 @@ class Watch:
         self._more = asyncio.Event()
         self._header = True
         self.cut = asyncio.Event()
+        self._hushed = False
 
     def notice(self, change: Change) -> None:
         """Take a change that may concern this watch (most watches are of one name: others end here)."""
@@ -187,6 +188,9 @@ class Watch:
         last = ends - _LAST_BOOKMARK_SECONDS  # as a cluster does: one shortly before the end
         bookmark_at = _next_bookmark(loop.time(), last)
         while not self.cut.is_set():
+            if self._hushed:
+                await self.cut.wait()
+                return
             await self._flush(write)
             now = loop.time()
             if now >= ends:
@@ -206,6 +210,11 @@ class Watch:
             lines = b"".join(map(self._event, changes[start : start + _BATCH]))
             if lines:
                 await write(lines)
+
+    def hush(self) -> None:
+        """Say nothing more, and stay open (a fault)."""
+        self._hushed = True
+        self._more.set()
 
     def stop(self) -> None:
         """End the stream at once (a fault, or the server stops)."""
