@@ -36,9 +36,10 @@ def a_list(*items: dict[str, Any]) -> bytes:
 class Answer:
     """What a request with ``_preload_content=False`` gives; a watch stays open after its lines unless it ends at once."""
 
-    status, reason = 200, ""
+    reason = ""
 
-    def __init__(self, body: bytes, *, ends: bool = False) -> None:
+    def __init__(self, body: bytes, *, ends: bool = False, status: int = 200) -> None:
+        self.status = status
         self.headers: dict[str, str] = {}
         self._body, self._ends = body, ends
         self.content = SimpleNamespace(iter_any=self._chunks)
@@ -249,3 +250,16 @@ def test_a_stream_that_gets_no_credentials_fails_after_the_outage_tolerance() ->
         return stream.error
 
     assert isinstance(asyncio.run(act()), ApiUnavailableError)
+
+
+IMMUTABLE = b'{"message": "Job.batch \\"load\\" is invalid: metadata.uid: Invalid value: \\"1\\": field is immutable"}'
+
+
+@pytest.mark.parametrize("refusal", [Answer(b"{}", status=404), Answer(IMMUTABLE, status=422)])
+def test_a_job_that_is_gone_or_another_now_is_not_resumed(refusal: Answer) -> None:
+    async def resume() -> Any:
+        api = AsyncApi(Away(0), outage_seconds=0)
+        api.send = Api([refusal, Answer(json.dumps(job("another")).encode())], []).send  # type: ignore[method-assign]
+        return await api.resume_job("ns", "load", "1")
+
+    assert asyncio.run(resume()) is None
