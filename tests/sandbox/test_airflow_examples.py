@@ -138,7 +138,8 @@ def test_an_apply_by_hand_through_plain_feast_says_that_nobody_knows_what_it_wou
 def every_day(airflow: DagServer, *replaced: tuple[str, str]) -> Run:
     """The last day with data."""
     text = (EXAMPLES / "feast_daily.py").read_text(encoding="utf-8")
-    for old, new in (("feast_quickstart", "feast_daily"), *replaced):
+    quick = ("timedelta(minutes=5)", "timedelta(0)")
+    for old, new in (("feast_quickstart", "feast_daily"), quick, *replaced):
         assert old in text
         text = text.replace(old, new)
     return airflow.run_file(text, "feast_daily", logical_date=END.isoformat())
