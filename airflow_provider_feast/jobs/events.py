@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from kubernetes_asyncio.client.exceptions import ApiException
 
 from airflow_provider_feast.jobs.api import explain, status_message
-from airflow_provider_feast.jobs.async_api import NO_ANSWER, AsyncApi, read_body
+from airflow_provider_feast.jobs.async_api import NO_ANSWER, AsyncApi, read_json
 
 
 async def events_about_objects(
@@ -25,7 +24,7 @@ async def events_about_objects(
         selector = f"involvedObject.kind={kind},involvedObject.name={name}"
         try:
             answer = await api.send("core", "list_namespaced_event", namespace, field_selector=selector)
-            found += json.loads(await read_body(answer)).get("items") or []
+            found += (await read_json(answer)).get("items") or []
         except ApiException as error:
             if error.status == 403:
                 raise explain(403, status_message(error.body), "list", "events", namespace) from error

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import aiohttp
 from kubernetes_asyncio.client.exceptions import ApiException
 
+from airflow_provider_feast.jobs.answers import OddAnswerError
 from airflow_provider_feast.jobs.api import explain, status_message
 from airflow_provider_feast.jobs.async_api import NO_ANSWER, AsyncApi, read_body
 from airflow_provider_feast.jobs.log_positions import RECORD_BYTES, Positions, Trail, unread
@@ -212,6 +213,9 @@ class PodLogs:
         call = ("core", "read_namespaced_pod_log", key[0], self._namespace)
         answer = await self._api.send(*call, container=key[1], timestamps=True, **options)
         if answer.status == 200:
+            if "html" in answer.headers.get("Content-Type", ""):
+                answer.release()
+                raise OddAnswerError("a page instead of a log")
             self._read_at[key] = now
         return answer
 

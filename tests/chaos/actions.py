@@ -10,9 +10,13 @@ import psutil
 from kubernetes.client import ApiException
 
 from airflow_provider_feast.sandbox.handle import SandboxError
-from chaos.parts import SCHEDULER, TRIGGERER, send, tree
+from chaos.airflow_home import wait_for
+from chaos.parts import SCHEDULER, TRIGGERER, running, send, tree
 from chaos.scene import Scene
 from chaos.schedule import WORKER
+
+KILL_SECONDS = 10.0
+"""How long a process may take to be gone after SIGKILL; until then nobody can tell that it was killed."""
 
 
 def _supervisor(runner: int) -> int:
@@ -46,6 +50,7 @@ class Actions:
 
     def _kill(self, pids: list[int], what: str) -> None:
         killed = send(signal.SIGKILL, *pids)
+        wait_for(lambda: not any(map(running, pids)), f"the end of {pids}", KILL_SECONDS)
         self._scene.kills[what] += bool(killed)
         self._scene.say(f"killed {what} {pids}" if killed else f"no {what} to kill")
 

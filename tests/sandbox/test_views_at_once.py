@@ -88,7 +88,7 @@ class PostgresWorld(PlanWorld):
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresWorld]:
-    monkeypatch.setattr(task, "DEFER_AFTER_SECONDS", 1.0)
+    monkeypatch.setattr(task.TaskRun, "defer_after", 1.0)
     (tmp_path / "server").mkdir()
     with postgres_server(tmp_path / "server") as server, Sandbox(time_scale=0.05) as sandbox:
         zygote = Zygote()

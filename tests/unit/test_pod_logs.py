@@ -17,11 +17,11 @@ from airflow_provider_feast.jobs.pod_logs import LAST_READS, PodLogs
 class Answer:
     """What the asynchronous client gives."""
 
-    headers: dict[str, str] = {}
     reason = ""
 
     def __init__(self, status: int, body: str) -> None:
         self.status, self._body = status, body
+        self.headers = {"Content-Type": "text/html" if body.startswith("<") else "text/plain"}
 
     async def read(self) -> bytes:
         return self._body.encode()
@@ -120,6 +120,16 @@ def test_a_log_that_can_never_be_read_does_not_hide_those_of_later_pods(ended: i
     for _ in range(LAST_READS):
         read(reader, pod("first", ended=1), pod("second", created=1, ended=ended))
     assert reader.texts == ["second 150"]
+
+
+def test_a_proxys_page_is_no_log() -> None:
+    logs = Logs(pod="<html>\nGateway\n</html>\n")
+    reader = Reader(logs)
+    read(reader, pod("pod"))
+    assert reader.said == []
+    logs.logs["pod"] = lines("pod", 5)
+    read(reader, pod("pod"))
+    assert reader.texts == ["pod 5"]
 
 
 def test_a_heading_is_said_once_although_nothing_was_printed_yet() -> None:
