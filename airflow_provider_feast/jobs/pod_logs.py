@@ -29,6 +29,9 @@ LAST_READS = 6
 LAST_WORDS_SECONDS = 10.0
 """How long the log of a container that is told to end is followed when its Job has ended."""
 
+OPENING_SECONDS = 5.0
+"""How long a Job's end waits until its logs are followed."""
+
 PATIENCE = 3
 """How often a log that cannot be read is waited for before those of later pods are read."""
 
@@ -77,6 +80,7 @@ class PodLogs:
         self._read_to_end: set[_Key] = set()
         self._unread: Counter[_Key] = Counter()
         self._following: dict[_Key, asyncio.Task[None]] = {}
+        self._opening: set[_Key] = set()
 
     async def read(self, pods: Iterable[dict[str, Any]], *, ended: bool = False, final: bool = False) -> bool:
         """Pass on what is new in each container's log, pod by pod in the order of their creation.
@@ -122,7 +126,14 @@ class PodLogs:
         """Read along with the containers that run, until they end: a log goes with its pod."""
         for key, container in _in_order(pods):
             if not container.ended and key not in self._following and key not in self._read_to_end:
+                self._opening.add(key)
                 self._following[key] = asyncio.create_task(self._follow(key, container))
+
+    async def until_followed(self) -> None:
+        """Wait until the API server has answered for what :meth:`follow` began, but not for long."""
+        end = asyncio.get_running_loop().time() + OPENING_SECONDS
+        while self._opening and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.02)
 
     async def stop_following(self) -> None:
         """End what :meth:`follow` began."""
@@ -138,6 +149,7 @@ class PodLogs:
                 key, follow=True, _request_timeout=aiohttp.ClientTimeout(sock_connect=10)
             )
             try:
+                self._opening.discard(key)
                 if answer.status != 200:
                     await read_body(answer)
                 rest, goes_on = b"", False
@@ -152,6 +164,7 @@ class PodLogs:
         except (ApiException, *NO_ANSWER):
             return
         finally:
+            self._opening.discard(key)
             self._following.pop(key, None)
 
     async def _read_one(self, key: _Key, container: _Readable, ended: bool) -> bool:

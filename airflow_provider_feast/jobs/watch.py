@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 from airflow_provider_feast.jobs.api import pods_selector
 from airflow_provider_feast.jobs.diagnose import diagnose
 from airflow_provider_feast.jobs.events import events_about_objects
+from airflow_provider_feast.jobs.job_times import StartupClock, seconds_to_deadline
 from airflow_provider_feast.jobs.lock import RegistryLock
 from airflow_provider_feast.jobs.log_positions import Positions
 from airflow_provider_feast.jobs.logs import LATEST, MILLISECOND, Say
@@ -19,7 +21,6 @@ from airflow_provider_feast.jobs.plan_notes import PlanNotes
 from airflow_provider_feast.jobs.plan_progress import plan_progress
 from airflow_provider_feast.jobs.pod_logs import PodLogs
 from airflow_provider_feast.jobs.pod_view import PodView, pods_of
-from airflow_provider_feast.jobs.startup_clock import StartupClock
 from airflow_provider_feast.jobs.stopping import is_record, stop_patch
 from airflow_provider_feast.jobs.stream import JOBS, PODS, ObjectStream, Streams
 from airflow_provider_feast.jobs.submit import ended
@@ -29,6 +30,9 @@ from airflow_provider_feast.model.outcome import JobState, Outcome, Problem
 
 EVENTS_SECONDS = 2.0
 """How often Events are listed while no pod of a Job is ready."""
+
+LAST_SECONDS = 10.0
+"""How long before a Job's deadline its logs are followed: what runs then is deleted with its log."""
 
 CATCH_UP_SECONDS = 1.0
 """How long a Job that exists, but of which the watch has not told yet, is waited for before it is read again."""
@@ -148,6 +152,7 @@ class JobWatch:
             return diagnose(job, pods, self._events)
         outcome = Outcome(JobState.FAILED, execution_timeout_reached(self._options.limit_seconds))
         self._logs.follow(pods)
+        await self._logs.until_followed()
         if job is not None and ours and is_record(job):
             outcome = outcome._replace(progress=plan_progress(job, pods_of(job, pods)))
             patch = stop_patch(job, "the task's execution_timeout")
@@ -239,6 +244,8 @@ class JobWatch:
             due = [next_logs] if self._options.log_seconds else []
             due += [next_events] if unready else []
             due += [] if self._jobs.present(self._target.uid) else [loop.time() + CATCH_UP_SECONDS]
+            left = seconds_to_deadline(self._job, datetime.now(UTC)) - LAST_SECONDS
+            due += [loop.time() + left] if 0 < left < math.inf else []
             await self._rest(max(0.05, min(due) - loop.time()) if due else None)
 
     async def _rest(self, seconds: float | None) -> None:
@@ -254,9 +261,10 @@ class JobWatch:
         self._wake.clear()
 
     async def _read_what_may_go(self) -> None:
-        """Read what goes with its pod: the log of a container that has ended, and of one that is told to end."""
+        """Read what goes with its pod: the log of a container that has ended, and of one that is to end now."""
         pods = self._known_pods()
-        self._logs.follow(pod for pod in pods if PodView(pod).deleting)
+        at_the_end = seconds_to_deadline(self._job, datetime.now(UTC)) <= LAST_SECONDS
+        self._logs.follow(pod for pod in pods if at_the_end or PodView(pod).deleting)
         if self._logs.has_ended(pods):
             await self._logs.read(pods, ended=True)
 

@@ -289,7 +289,7 @@ def test_the_last_words_of_a_pod_that_goes_at_the_deadline_are_there(
     assert outcome is not None
     assert outcome.problem is not None
     assert outcome.problem.kind == "deadline_exceeded"
-    assert waiting.ticks == ["tick 0", "tick bye"]
+    assert waiting.ticks == ["tick 0", "tick bye"], waiting.lines
 
 
 def test_the_last_words_at_airflows_own_limit_are_there(waiting: Waiting) -> None:

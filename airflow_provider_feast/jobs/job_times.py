@@ -1,8 +1,9 @@
-"""How long a Job has been starting: without the time in which its API server was away."""
+"""A Job's times: how long it has been starting, without the time in which its API server was away, and has left."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import math
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_provider_feast.jobs.pod_view import at, text, whole
@@ -41,3 +42,11 @@ def starting_for(job: dict[str, Any], now: datetime) -> float:
         return 0.0
     began = text(at(job, "status", "startTime"))
     return max(0.0, (now - datetime.fromisoformat(began)).total_seconds()) if began else 0.0
+
+
+def seconds_to_deadline(job: dict[str, Any], now: datetime) -> float:
+    """How long until a Job's ``activeDeadlineSeconds`` are over; infinite where it has none, or has not begun."""
+    began, limit = text(at(job, "status", "startTime")), whole(at(job, "spec", "activeDeadlineSeconds"))
+    if not began or not limit:
+        return math.inf
+    return (datetime.fromisoformat(began) + timedelta(seconds=limit) - now).total_seconds()
