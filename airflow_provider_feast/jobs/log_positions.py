@@ -20,6 +20,9 @@ RECORD_BYTES = 200
 QUIET = timedelta(seconds=2)
 """What a worker says last before it defers, and Airflow after it, has a time before this is over."""
 
+HEADING = timedelta(milliseconds=2)
+"""What is left before the first line of a pod, for its heading."""
+
 Positions = dict[str, list[Any]]
 """How far each log (``pod/container``) was read: the arguments of a :class:`LogCursor`; "" is for logs not yet read."""
 
@@ -37,8 +40,11 @@ def after_deferral(positions: Positions, now: datetime) -> Positions:
 
 
 def unread(positions: Positions) -> list[Any]:
-    """Where a log starts of which nothing was read: its lines are dated after those of the pods before it."""
-    return ["", 0, max((given for position in positions.values() for given in position[2:]), default="")]
+    """Where a log starts of which nothing was read: heading and lines are dated after the lines of pods before it."""
+    latest = max((given for position in positions.values() for given in position[2:]), default="")
+    if latest:
+        latest = (datetime.fromisoformat(latest) + HEADING).isoformat(timespec="microseconds")
+    return ["", 0, latest]
 
 
 class _Mark(NamedTuple):

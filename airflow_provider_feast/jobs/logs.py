@@ -71,6 +71,17 @@ def next_free(time: datetime) -> datetime:
     return time.replace(microsecond=time.microsecond // 1000 * 1000) + MILLISECOND
 
 
+def before(at: str) -> str:
+    """The time of a heading, just before that of the first line.
+
+    :param at: the line's, ISO 8601, or "".
+    """
+    if not at:
+        return ""
+    time = datetime.fromisoformat(at) - MILLISECOND
+    return _written(time if next_free(time) == time else time - MILLISECOND)
+
+
 def _written(time: datetime) -> str:
     """A time as log records have it."""
     return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
@@ -100,7 +111,7 @@ class LogCursor:
     in every reading.
 
     :param last: the last line's instant, from another cursor's :attr:`position`; "" before the first one.
-    :param at_last: how many lines of that instant were seen; with ``last=""``, 1 if the heading was said.
+    :param at_last: how many lines of that instant were seen.
     :param given: the time that the last line was given, ISO 8601, UTC; later ones get later times.
     """
 
@@ -116,11 +127,6 @@ class LogCursor:
         return [self._last, self._at_last, self._given]
 
     @property
-    def untouched(self) -> bool:
-        """Whether not even a heading was said."""
-        return not self._last and not self._at_last
-
-    @property
     def last(self) -> datetime | None:
         """When the container wrote the last line that was seen."""
         return datetime.fromisoformat(self._last[:26]).replace(tzinfo=UTC) if self._last else None
@@ -129,15 +135,6 @@ class LogCursor:
     def given(self) -> datetime | None:
         """The time that the last line was given."""
         return datetime.fromisoformat(self._given).replace(tzinfo=UTC) if self._given else None
-
-    def heading(self, started: str) -> str:
-        """The time to give to a line before the first one.
-
-        :param started: when the container started, ISO 8601, or "".
-        """
-        self._at_last = 1
-        key = _sortable(started)
-        return self._time(key) if key else ""
 
     def new(self, text: str, *, final: bool = False, goes_on: bool = False) -> Iterator[LogLine]:
         """The lines of a read that are new.

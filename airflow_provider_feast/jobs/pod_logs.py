@@ -15,7 +15,7 @@ from airflow_provider_feast.jobs.answers import OddAnswerError
 from airflow_provider_feast.jobs.api import explain, status_message
 from airflow_provider_feast.jobs.async_api import NO_ANSWER, AsyncApi, read_body
 from airflow_provider_feast.jobs.log_positions import RECORD_BYTES, Positions, Trail, unread
-from airflow_provider_feast.jobs.logs import LogCursor, Say, readable
+from airflow_provider_feast.jobs.logs import LogCursor, Say, before, readable
 
 OVERLAP_SECONDS = 5
 """How far reads of one log overlap: ``sinceSeconds`` is coarse and clocks differ a little."""
@@ -37,14 +37,10 @@ PATIENCE = 3
 
 
 class _Readable(NamedTuple):
-    """A container whose log a person wants.
-
-    :param started: when it started, ISO 8601, or "".
-    """
+    """A container whose log a person wants."""
 
     name: str
     ended: bool
-    started: str
 
 
 _Key = tuple[str, str]
@@ -81,6 +77,7 @@ class PodLogs:
         self._unread: Counter[_Key] = Counter()
         self._following: dict[_Key, asyncio.Task[None]] = {}
         self._opening: set[_Key] = set()
+        self._headed: set[_Key] = set()
 
     async def read(self, pods: Iterable[dict[str, Any]], *, ended: bool = False, final: bool = False) -> bool:
         """Pass on what is new in each container's log, pod by pod in the order of their creation.
@@ -96,7 +93,7 @@ class PodLogs:
             if ended and not container.ended:
                 continue
             wanted = container.ended or final
-            if await self._read_one(key, container, wanted):
+            if await self._read_one(key, wanted):
                 self._unread.pop(key, None)
                 continue
             complete = complete and not wanted
@@ -127,7 +124,7 @@ class PodLogs:
         for key, container in _in_order(pods):
             if not container.ended and key not in self._following and key not in self._read_to_end:
                 self._opening.add(key)
-                self._following[key] = asyncio.create_task(self._follow(key, container))
+                self._following[key] = asyncio.create_task(self._follow(key))
 
     async def until_followed(self) -> None:
         """Wait until the API server has answered for what :meth:`follow` began, but not for long."""
@@ -142,7 +139,7 @@ class PodLogs:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _follow(self, key: _Key, container: _Readable) -> None:
+    async def _follow(self, key: _Key) -> None:
         """Read a log as it is written; where that fails, an ordinary read tells more."""
         try:
             answer = await self._send(
@@ -156,9 +153,9 @@ class PodLogs:
                 async for chunk in answer.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n")
                     text = b"".join(line + b"\n" for line in lines).decode(errors="replace")
-                    self._pass_on(key, container, text, ended=False, goes_on=goes_on)
+                    self._pass_on(key, text, ended=False, goes_on=goes_on)
                     goes_on = True
-                self._pass_on(key, container, rest.decode(errors="replace"), ended=True, goes_on=goes_on)
+                self._pass_on(key, rest.decode(errors="replace"), ended=True, goes_on=goes_on)
             finally:
                 answer.close()
         except (ApiException, *NO_ANSWER):
@@ -167,7 +164,7 @@ class PodLogs:
             self._opening.discard(key)
             self._following.pop(key, None)
 
-    async def _read_one(self, key: _Key, container: _Readable, ended: bool) -> bool:
+    async def _read_one(self, key: _Key, ended: bool) -> bool:
         """Read one log; whether it was, or need not be, read to its end as wanted."""
         if key in self._read_to_end or key in self._following:
             return True
@@ -183,28 +180,27 @@ class PodLogs:
             return False
         except NO_ANSWER:
             return False
-        self._pass_on(key, container, text, ended=ended)
+        self._pass_on(key, text, ended=ended)
         if ended:
             self._read_to_end.add(key)
         return True
 
-    def _pass_on(
-        self, key: _Key, container: _Readable, text: str, *, ended: bool, goes_on: bool = False
-    ) -> None:
+    def _pass_on(self, key: _Key, text: str, *, ended: bool, goes_on: bool = False) -> None:
         """Say what is new in a log."""
         name, now = "/".join(key), asyncio.get_running_loop().time()
         self.trail.mark(now, self._said, self._positions)
         cursor = self._cursor(key)
-        if cursor.untouched:
-            heading = f"--- log of pod {key[0]}, container {key[1]} ---"
-            self._say(heading, cursor.heading(container.started))
         for line in readable(cursor.new(text, final=ended, goes_on=goes_on)):
+            if key not in self._headed:
+                self._say(f"--- log of pod {key[0]}, container {key[1]} ---", before(line.at))
+                self._headed.add(key)
             self._say(line.text, line.at)
             self._said += len(line.text.encode()) + RECORD_BYTES
             self._positions[name] = cursor.position
             self.trail.mark(now, self._said, self._positions)
             self.latest = max(filter(None, (self.latest, cursor.given)), default=None)
-        self._positions[name] = cursor.position
+        if key in self._headed:
+            self._positions[name] = cursor.position
 
     def _cursor(self, key: _Key) -> LogCursor:
         """Where a log was read to."""
@@ -213,6 +209,8 @@ class PodLogs:
             start = self._positions.get(name) or unread(self._positions)
             self.trail.begin(name, start)
             self._cursors[key] = LogCursor(*start)
+            if start[0]:  # somebody else has begun with it
+                self._headed.add(key)
         return self._cursors[key]
 
     async def _send(self, key: _Key, **options: Any) -> Any:
@@ -262,5 +260,4 @@ def _readable_containers(pod: dict[str, Any]) -> Iterator[_Readable]:
             if field == "initContainerStatuses" and not (ended and ended.get("exitCode")):
                 continue
             if ended is not None or running is not None:
-                started = (ended or running or {}).get("startedAt") or ""
-                yield _Readable(container["name"], ended is not None, started)
+                yield _Readable(container["name"], ended is not None)

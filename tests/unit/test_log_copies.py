@@ -15,11 +15,10 @@ from airflow.utils.log.file_task_handler import _interleave_logs
 
 from airflow_provider_feast.jobs import logs
 from airflow_provider_feast.jobs.log_positions import QUIET, Positions, after_deferral, unread
-from airflow_provider_feast.jobs.logs import LogCursor, LogLine, say_to
+from airflow_provider_feast.jobs.logs import LogCursor, LogLine, before, say_to
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DEFERRED = START + timedelta(seconds=1)
-STARTED = START.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Moment(datetime):
@@ -63,8 +62,10 @@ def pass_on(
 ) -> Positions:
     """What ``PodLogs`` does with a pod's log; ``count``: how many lines are said until a kill."""
     say, cursor = say_to(file, on_grid=True), LogCursor(*positions.get(pod) or unread(positions))
-    heading = [LogLine(cursor.heading(STARTED), f"--- log of {pod} ---")] if cursor.untouched else []
-    for line in [*heading, *list(cursor.new(text, final=True))[:count]]:
+    lines = list(cursor.new(text, final=True))[:count]
+    if pod not in positions:
+        lines.insert(0, LogLine(before(lines[0].at), f"--- log of {pod} ---"))
+    for line in lines:
         say(line.text, line.at)
     return {**positions, pod: cursor.position}
 
@@ -145,8 +146,9 @@ def test_a_log_that_the_worker_began_goes_on_where_it_stopped(clock: type[Moment
     worker, trigger = LogFile(), LogFile()
     cursor = LogCursor()
     worker_says = say_to(worker)
-    worker_says("--- log of pod ---", cursor.heading(STARTED))
-    for line in cursor.new(pod_log(at[:10])):
+    begun = list(cursor.new(pod_log(at[:10])))
+    worker_says("--- log of pod ---", before(begun[0].at))
+    for line in begun:
         worker_says(line.text, line.at)
     positions = after_deferral({"pod": cursor.position}, DEFERRED)
     pass_on(trigger, pod_log(at), positions)

@@ -6,11 +6,13 @@ The API is a table of logs here: pods of one second, and reads that fail at a gi
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from airflow_provider_feast.jobs.log_positions import Positions
+from airflow_provider_feast.jobs.logs import before, next_free
 from airflow_provider_feast.jobs.pod_logs import LAST_READS, PodLogs
 
 
@@ -132,14 +134,38 @@ def test_a_proxys_page_is_no_log() -> None:
     assert reader.texts == ["pod 5"]
 
 
-def test_a_heading_is_said_once_although_nothing_was_printed_yet() -> None:
+def test_a_heading_is_said_once_just_before_the_first_line_for_a_person() -> None:
+    event = '2026-01-01T12:00:00.003000000Z {"feast_event": "started"}\n'
     logs = Logs(pod="")
     reader = Reader(logs)
     read(reader, pod("pod"))
+    logs.logs["pod"] = event
     read(reader, pod("pod"))
-    logs.logs["pod"] = lines("pod", 5)
+    assert reader.said == []
+    logs.logs["pod"] = event + lines("pod", 5, 6)
     read(reader, pod("pod", ended=1))
-    assert [text[:3] for text, _ in reader.said] == ["---", "pod"]
+    assert [(text[:5], at[17:23]) for text, at in reader.said] == [
+        ("--- l", "00.004"),
+        ("pod 5", "00.005"),
+        ("pod 6", "00.006"),
+    ]
+    late = Reader(logs, reader.logs.trail.sure)
+    read(late, pod("pod", ended=1))
+    assert late.said == reader.said
+
+
+def test_who_reads_on_where_lines_were_said_says_no_heading() -> None:
+    logs = Logs(pod=lines("pod", 5, 6))
+    worker = Reader(logs, {"pod/feast": ["2026-01-01T12:00:00.005000000", 1, "2026-01-01T12:00:00.005000"]})
+    read(worker, pod("pod"))
+    assert worker.said == [("pod 6", "2026-01-01T12:00:00.006000Z")]
+
+
+@pytest.mark.parametrize("millisecond", [0, 1, 2, 50, 51])
+def test_a_headings_time_is_one_that_lines_may_have(millisecond: int) -> None:
+    first = f"2026-01-01T12:00:00.{millisecond:03}000Z"
+    time = datetime.fromisoformat(before(first))
+    assert next_free(time) == time < datetime.fromisoformat(first)
 
 
 def test_the_latest_time_is_that_of_a_line_and_not_of_where_lines_may_begin() -> None:
