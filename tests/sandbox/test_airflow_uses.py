@@ -248,7 +248,7 @@ def test_a_partitioned_run_loads_its_partition(standalone: Standalone) -> None:
     found = windows_of(standalone, "window_partition", run)
     start = at(run["partition_date"])
     assert found["plain"] == found["lookback"] == window(start, start + DAY)
-    assert found["incremental"] == (start + DAY).isoformat()
+    assert_ends_at(start + DAY, found)
 
 
 def test_a_run_at_the_beginning_of_its_partition_loads_nothing_and_says_how_to_start_later(
