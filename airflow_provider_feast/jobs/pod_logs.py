@@ -33,7 +33,7 @@ OPENING_SECONDS = 5.0
 """How long a Job's end waits until its logs are followed."""
 
 PATIENCE = 3
-"""How often a log that cannot be read is waited for before those of later pods are read."""
+"""How often a log that cannot be read holds back those of later pods, and how often one is followed."""
 
 
 class _Readable(NamedTuple):
@@ -76,6 +76,7 @@ class PodLogs:
         self._read_to_end: set[_Key] = set()
         self._unread: Counter[_Key] = Counter()
         self._following: dict[_Key, asyncio.Task[None]] = {}
+        self._followed: Counter[_Key] = Counter()
         self._opening: set[_Key] = set()
         self._headed: set[_Key] = set()
 
@@ -122,7 +123,10 @@ class PodLogs:
     def follow(self, pods: Iterable[dict[str, Any]]) -> None:
         """Read along with the containers that run, until they end: a log goes with its pod."""
         for key, container in _in_order(pods):
-            if not container.ended and key not in self._following and key not in self._read_to_end:
+            if container.ended or key in self._following or key in self._read_to_end:
+                continue
+            self._followed[key] += 1
+            if self._followed[key] <= PATIENCE:  # the pod may be gone, or on a node that is lost
                 self._opening.add(key)
                 self._following[key] = asyncio.create_task(self._follow(key))
 

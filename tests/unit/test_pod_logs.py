@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_feast.jobs.log_positions import Positions
 from airflow_provider_feast.jobs.logs import before, next_free
-from airflow_provider_feast.jobs.pod_logs import LAST_READS, PodLogs
+from airflow_provider_feast.jobs.pod_logs import LAST_READS, PATIENCE, PodLogs
 
 
 class Answer:
@@ -31,6 +31,9 @@ class Answer:
     def release(self) -> None:
         """Nothing to give back."""
 
+    def close(self) -> None:
+        """Nothing to close."""
+
 
 class Logs:
     """An API server that knows logs only; a log in ``away`` cannot be read."""
@@ -38,9 +41,11 @@ class Logs:
     def __init__(self, **logs: str) -> None:
         self.logs = logs
         self.away: set[str] = set()
+        self.asked = 0
 
     async def send(self, group: str, method: str, pod: str, namespace: str, **options: Any) -> Answer:
         assert method == "read_namespaced_pod_log"
+        self.asked += 1
         return Answer(500, "") if pod in self.away else Answer(200, self.logs[pod])
 
 
@@ -173,3 +178,17 @@ def test_the_latest_time_is_that_of_a_line_and_not_of_where_lines_may_begin() ->
     reader = Reader(Logs(pod=""), {"": ["", 0, "2026-01-01T12:00:02.000000"]})
     read(reader, pod("pod"))
     assert reader.logs.latest is None
+
+
+def test_a_log_that_cannot_be_followed_is_not_asked_for_without_end() -> None:
+    logs = Logs(pod="")
+    logs.away = {"pod"}
+    reader = Reader(logs)
+
+    async def follow() -> None:
+        for _ in range(20):
+            reader.logs.follow([pod("pod")])
+            await reader.logs.until_followed()
+
+    asyncio.run(follow())
+    assert logs.asked == PATIENCE
