@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from airflow_provider_feast.model.plan import Plan
 DAY = timedelta(days=1)
 DAY_MICROSECONDS = 86_400 * 10**6
 THINGS, DAYS = 5, 3
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    found = Zygote()
+    yield found
+    found.stop()
 
 
 @pytest.mark.parametrize("policy", ["guard", "overwrite"])
