@@ -14,19 +14,18 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from airflow_provider_feast.jobs.api import ClusterApi
 from airflow_provider_feast.jobs.async_api import AsyncApi
-from airflow_provider_feast.jobs.client import async_configuration, in_thread
+from airflow_provider_feast.jobs.client import async_configuration
 from airflow_provider_feast.jobs.diagnose import diagnose
+from airflow_provider_feast.jobs.here import READ_SECONDS, read_logs_here, watch_here
 from airflow_provider_feast.jobs.log_positions import Positions
 from airflow_provider_feast.jobs.logs import Say
-from airflow_provider_feast.jobs.pod_logs import PodLogs
 from airflow_provider_feast.jobs.preflight import Preflight
 from airflow_provider_feast.jobs.reviews import read_feature_store
 from airflow_provider_feast.jobs.sources import Resolved, config_map_text, require_image, resolve
-from airflow_provider_feast.jobs.stream import Streams
 from airflow_provider_feast.jobs.submit import delete_and_wait
-from airflow_provider_feast.jobs.watch import JobWatch, Target, WatchOptions
+from airflow_provider_feast.jobs.watch import Target, WatchOptions
 from airflow_provider_feast.model.environment import plain_secret_variables
-from airflow_provider_feast.model.errors import ApiUnavailableError, FeastConfigurationError, FeastError
+from airflow_provider_feast.model.errors import FeastConfigurationError, FeastError
 from airflow_provider_feast.model.feature_store import FeatureStoreState, read_state
 from airflow_provider_feast.model.fields import NAMES_OF_OBJECTS
 from airflow_provider_feast.model.lock import LockRequest
@@ -40,9 +39,6 @@ from airflow_provider_feast.model.sources import (
 )
 
 _IN_CLUSTER_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-
-READ_SECONDS = 30.0
-"""How long an API server that is away is waited for where only a log is to be read again."""
 
 
 class FeastHook(BaseHook):
@@ -236,15 +232,7 @@ class FeastHook(BaseHook):
         """
         target = Target(self.namespace, job["metadata"]["name"], job["metadata"]["uid"])
         api = self._async_api(options.outage_seconds)
-
-        async def wait() -> Outcome | None:
-            streams = Streams(api, linger=0)
-            try:
-                return await JobWatch(streams, target, say, options, positions, lock).outcome(timeout)
-            finally:
-                await streams.close()
-
-        return in_thread(wait())
+        return watch_here(api, target, say, options, timeout, positions, lock)
 
     def read_logs(self, job: dict[str, Any], say: Say, positions: Positions) -> None:
         """Read the logs of a Job's pods to their end.
@@ -255,18 +243,7 @@ class FeastHook(BaseHook):
         :raises FeastError: when Kubernetes refuses.
         """
         api = self._async_api(READ_SECONDS)
-
-        async def read() -> None:
-            try:
-                async with asyncio.timeout(2 * READ_SECONDS):
-                    pods = await api.list_pods(self.namespace, job["metadata"]["uid"])
-                    await PodLogs(api, self.namespace, say, positions).read_to_end(pods)
-            except TimeoutError as error:
-                raise ApiUnavailableError(f"it took more than {2 * READ_SECONDS:.0f} s") from error
-            finally:
-                await api.close()
-
-        in_thread(read())
+        read_logs_here(api, self.namespace, job["metadata"]["uid"], say, positions)
 
     def _async_api(self, outage_seconds: float) -> AsyncApi:
         """The cluster for an event loop of this process."""

@@ -76,11 +76,6 @@ class EarlyEnd:
         """The verdict on a Job that has ended."""
         return self._hook.diagnose(job, BRIEF_SECONDS)
 
-    def newest(self) -> dict[str, Any] | None:
-        """The Job that this task made last, in whichever try."""
-        jobs = self._cluster.list_jobs(f"{naming.L_KEY}={self._task.key.digest}")
-        return max(jobs, key=lambda one: str(one["metadata"].get("creationTimestamp")), default=None)
-
     def end(self, job: dict[str, Any], why: str) -> None:
         """End a Job: stop it where it is a record of chunks, else delete it.
 

@@ -42,6 +42,7 @@ from airflow_provider_feast.model.errors import (
 )
 from airflow_provider_feast.model.events import raise_told
 from airflow_provider_feast.model.lock import LockRequest
+from airflow_provider_feast.model.naming import L_KEY
 from airflow_provider_feast.model.outcome import Outcome
 from airflow_provider_feast.model.preflight import Report
 from airflow_provider_feast.model.settings import FeastSettings
@@ -193,7 +194,7 @@ class TaskRun:
     def _without_trigger(self, told: Mapping[str, Any]) -> dict[str, Any]:
         trace = "".join(told.get("traceback") or ())
         self._log.warning("Airflow gave up this task's trigger: %s\n%s", told.get("error"), trace)
-        self._job = self._end.newest()
+        self._job = self._hook.newest_job(None, {L_KEY: self._task.key.digest})
         if self._job is None:
             raise JobDeletedError("the Job of this task is gone", remedy="run the task again")
         self._command, self._window = self._operator.feast_command(self._context)

@@ -197,8 +197,8 @@ class JobWatch:
         gone = await self._look()
         if gone or not self._job["spec"].get("suspend") or ended(self._job):
             return
-        if self._lock is not None:
-            await self._lock.acquire(self._options.lock_seconds)
+        if self._lock is not None and not await self._lock.acquire(self._options.lock_seconds):
+            return
         await self._api.resume_job(*self._target)
 
     async def _look(self) -> bool:

@@ -1,7 +1,8 @@
-"""Fixtures of tests with a real Airflow: a namespace with data on the sandbox, and an Airflow beside it."""
+"""Fixtures of several modules: runners on the real Feast, a namespace with data on the sandbox, an Airflow beside it."""
 
 import uuid
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from airflow_helpers import END, Cluster, DagServer, environment
@@ -10,7 +11,20 @@ from kubernetes import config
 from airflow_provider_feast.sandbox import Sandbox
 from airflow_provider_feast.sandbox.demo_world import World, prepare, remove
 
+if TYPE_CHECKING:
+    from feast_stores import Zygote
+
 IMAGE = "feast-sandbox:local"
+
+
+@pytest.fixture(scope="module")
+def zygote() -> "Iterator[Zygote]":
+    """A process that has imported Feast, to fork runners from."""
+    from feast_stores import Zygote  # pandas, which most modules do without
+
+    found = Zygote()
+    yield found
+    found.stop()
 
 
 @pytest.fixture(scope="module")

@@ -96,13 +96,6 @@ def is_right(repo: Repo, scenario: Scenario, load: Callable[[Repo, Scenario], No
     return online_values(repo) == expected(repo.parquet, scenario.windows, repo.unit)
 
 
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    found = Zygote()
-    yield found
-    found.stop()
-
-
 STORES = ("sqlite", "sqlite-sql-registry", "postgres", "redis", "redis-skip-dedup")
 
 

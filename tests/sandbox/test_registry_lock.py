@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from airflow_helpers import wait_for
+from job_bodies import job_body
 from kubernetes import client, config
 
 from airflow_provider_feast.jobs import lock as lock_module
@@ -39,15 +40,7 @@ class Registry:
         client.CoreV1Api(self.client).create_namespace({"metadata": {"name": self.namespace}})
 
     def job(self, name: str, code: str = "pass", *, suspend: bool = True) -> Target:
-        container = {"name": "feast", "image": "feast-sandbox:local", "command": ["python3", "-c", code]}
-        template = {
-            "metadata": {"labels": LABELS},
-            "spec": {"restartPolicy": "Never", "containers": [container]},
-        }
-        body = {
-            "metadata": {"name": name, "labels": LABELS},
-            "spec": {"suspend": suspend, "backoffLimit": 0, "template": template},
-        }
+        body = job_body(name, ["python3", "-c", code], LABELS, suspend=suspend)
         made = self.batch.create_namespaced_job(self.namespace, body)
         return Target(self.namespace, name, made.metadata.uid)
 
@@ -291,4 +284,27 @@ def test_a_job_that_goes_away_while_it_waits_takes_no_lock_and_starts_no_later_j
     outcome, later = registry.play(act)
     assert outcome.problem.kind == "job_deleted"
     assert (later["metadata"]["uid"], later["spec"]["suspend"]) == (new[0].uid, True)
+    assert list(registry.holders()) == [first.uid]
+
+
+def test_a_job_that_is_being_deleted_while_it_waits_is_not_started(registry: Registry) -> None:
+    """It is still there, under its uid: a finalizer holds it."""
+    first, leaving = registry.job("first"), registry.job("leaving")
+    held: dict[str, Any] = {"metadata": {"finalizers": ["example.com/held"]}}
+    registry.batch.patch_namespaced_job("leaving", registry.namespace, held)
+
+    def say(text: str, at: str = "") -> None:
+        if text.startswith("Waiting for the lock"):
+            registry.batch.delete_namespaced_job("leaving", registry.namespace)
+
+    async def act(streams: Streams) -> Any:
+        await registry.claim(streams, first).acquire(5)
+        await JobWatch(streams, leaving, say, QUICK, lock=registry.request(), shared=True).outcome(5)
+        return await streams.api.read_job(registry.namespace, "leaving")
+
+    job = registry.play(act)
+    held["metadata"]["finalizers"] = None
+    registry.batch.patch_namespaced_job("leaving", registry.namespace, held)
+    assert job["metadata"]["deletionTimestamp"]
+    assert job["spec"]["suspend"]
     assert list(registry.holders()) == [first.uid]

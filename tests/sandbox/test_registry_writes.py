@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -38,13 +37,6 @@ def opening(path, *args, **kwargs):
 file.open = opening
 """
 """An online store that has its process killed when a registry file is opened to be written, and is empty for a moment."""
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    found = Zygote()
-    yield found
-    found.stop()
 
 
 @pytest.fixture

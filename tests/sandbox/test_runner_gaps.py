@@ -64,13 +64,6 @@ def iso(day: float) -> str:
 
 
 @pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    found = Zygote()
-    yield found
-    found.stop()
-
-
-@pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreKinds]:
     found = StoreKinds(tmp_path_factory.mktemp("servers"))
     yield found

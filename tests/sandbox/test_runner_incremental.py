@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -33,13 +32,6 @@ another = FeatureView(
     source=FileSource(name="another_source", path="data.parquet", timestamp_field="at"),
 )
 """
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    found = Zygote()
-    yield found
-    found.stop()
 
 
 @pytest.fixture

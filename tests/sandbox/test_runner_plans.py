@@ -78,13 +78,6 @@ def plan(first: float, last: float, per_chunk: int = 1, views: tuple[str, ...] =
 
 
 @pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    found = Zygote()
-    yield found
-    found.stop()
-
-
-@pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreKinds]:
     found = StoreKinds(tmp_path_factory.mktemp("servers"))
     yield found

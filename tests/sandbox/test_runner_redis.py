@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,13 +14,6 @@ from airflow_provider_feast.model.plan import Plan
 DAY = timedelta(days=1)
 DAY_MICROSECONDS = 86_400 * 10**6
 THINGS, DAYS = 5, 3
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    found = Zygote()
-    yield found
-    found.stop()
 
 
 @pytest.mark.parametrize("policy", ["guard", "overwrite"])

@@ -48,13 +48,6 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    found = Zygote()
-    yield found
-    found.stop()
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as found:

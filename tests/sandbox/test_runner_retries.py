@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -51,13 +50,6 @@ behind = FeatureView(
 )
 """
 FAR = {"batch_engine": {"type": "far_engine.FarEngine", "backend": "pandas"}}
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    found = Zygote()
-    yield found
-    found.stop()
 
 
 def make_repo(home: Path, zygote: Zygote, **configuration: Any) -> Repo:

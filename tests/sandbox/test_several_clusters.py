@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from airflow_helpers import wait_for
+from job_bodies import job_body
 from kubernetes import client, config
 
 from airflow_provider_feast.model.naming import L_MANAGED_BY, MANAGED_BY
@@ -29,19 +30,7 @@ class Place:
 
     def start(self, name: str, code: int, labels: dict[str, str]) -> Any:
         """A Job that ends with an exit code once it was resumed; its uid."""
-        container = {
-            "name": "feast",
-            "image": "feast-sandbox:local",
-            "command": ["python3", "-c", f"raise SystemExit({code})"],
-        }
-        template = {
-            "metadata": {"labels": labels},
-            "spec": {"restartPolicy": "Never", "containers": [container]},
-        }
-        body = {
-            "metadata": {"name": name, "labels": labels},
-            "spec": {"suspend": True, "backoffLimit": 0, "template": template},
-        }
+        body = job_body(name, ["python3", "-c", f"raise SystemExit({code})"], labels, suspend=True)
         return client.BatchV1Api(self.api).create_namespaced_job(self.namespace, body).metadata.uid
 
     def trigger(self, name: str, code: int) -> FeastJobTrigger:

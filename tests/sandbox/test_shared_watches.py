@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from airflow_helpers import wait_for
+from job_bodies import job_body
 from kubernetes import client, config
 
 from airflow_provider_feast.jobs import stream as stream_module
@@ -39,15 +40,7 @@ class Cluster:
 
     def job(self, name: str, *, suspend: bool = False) -> Target:
         """A Job that ends at once when it runs."""
-        container = {"name": "feast", "image": "feast-sandbox:local", "command": ["true"]}
-        template = {
-            "metadata": {"labels": LABELS},
-            "spec": {"restartPolicy": "Never", "containers": [container]},
-        }
-        body = {
-            "metadata": {"name": name, "labels": LABELS},
-            "spec": {"suspend": suspend, "backoffLimit": 0, "template": template},
-        }
+        body = job_body(name, ["true"], LABELS, suspend=suspend)
         made = self.batch.create_namespaced_job(self.namespace, body)
         return Target(self.namespace, name, made.metadata.uid)
 

@@ -131,6 +131,9 @@ class Hook:
     def deleted(self) -> list[str]:
         return self.cluster.deleted
 
+    def newest_job(self, name: str | None, labels: dict[str, str]) -> dict[str, Any] | None:
+        return FeastHook.newest_job(cast(FeastHook, self), name, labels)
+
     def diagnose(self, job: dict[str, Any], patience: float | None = None) -> Outcome:
         return DONE if ended(job) else Outcome(JobState.RUNNING)
 

@@ -1,4 +1,4 @@
-"""What the hook does beside the cluster that it was given."""
+"""Reading logs again, in the worker, is bounded."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_feast.hooks import feast
-from airflow_provider_feast.hooks.feast import FeastHook
+from airflow_provider_feast.jobs.here import read_logs_here
 from airflow_provider_feast.model.errors import ApiUnavailableError
 
 
@@ -26,11 +25,8 @@ class SlowApi:
         self.closed = True
 
 
-def test_logs_are_read_again_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    hook, api = FeastHook(), SlowApi()
-    monkeypatch.setattr(feast, "READ_SECONDS", 0.05)
-    monkeypatch.setattr(hook, "_async_api", lambda seconds: api)
-    hook.__dict__["namespace"] = "features"
+def test_logs_are_read_again_for_a_bounded_time() -> None:
+    api: Any = SlowApi()
     with pytest.raises(ApiUnavailableError, match="took more than"):
-        hook.read_logs({"metadata": {"uid": "uid-1"}}, lambda text, at="": None, {})
+        read_logs_here(api, "features", "uid-1", lambda text, at="": None, {}, 0.1)
     assert api.closed
