@@ -72,15 +72,23 @@ async def start(spec: ProcessSpec, log: LogFile) -> Process:
     outside = ProcessSpec(argv=(), env={}, cwd="/", hostname="")
     try:
         process = await Process.start(command, outside, log, (orders[0], errors[1]))
-    except OSError as error:
+    except BaseException as error:
         os.close(orders[1])
         os.close(errors[0])
-        raise StartError(f"{OCI}{error}") from error
+        if isinstance(error, OSError):
+            raise StartError(f"{OCI}{error}") from error
+        raise
     finally:
         os.close(orders[0])
         os.close(errors[1])
-    await _write(orders[1], body)
-    problem = await _problem(errors[0])
+    try:
+        await _write(orders[1], body)
+        problem = await _problem(errors[0])
+    except asyncio.CancelledError:  # the pod is told to end meanwhile: nobody else knows of this process yet
+        await process.kill()
+        raise
+    finally:
+        os.close(errors[0])
     if problem:
         await process.wait()
         raise StartError(OCI + problem)
@@ -159,4 +167,3 @@ async def _problem(fd: int) -> str:
         return (await done).decode(errors="replace")
     finally:
         loop.remove_reader(fd)
-        os.close(fd)

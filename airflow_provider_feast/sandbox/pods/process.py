@@ -12,6 +12,8 @@ from pathlib import Path
 from airflow_provider_feast.sandbox.pods.logs import LogFile
 
 _DRAIN_SECONDS = 0.2
+_PIPE_BYTES = 1024 * 1024
+"""What a pipe holds at most, unless root wants more."""
 
 
 class StartError(Exception):
@@ -85,7 +87,7 @@ class Process:
                 start_new_session=True,
                 pass_fds=pass_fds,
             )
-        except OSError:
+        except BaseException:
             os.close(reader)
             log.close()
             raise
@@ -101,31 +103,44 @@ class Process:
             else:
                 self._child.send_signal(number)
 
+    async def kill(self) -> None:
+        """End the process at once, with all of its group."""
+        self.signal(signal.SIGKILL)
+        await self.wait()
+
     async def wait(self) -> int:
         """The exit code (128 + n after signal n); all other processes of the container are gone then."""
         try:
-            code = await self._child.wait()
+            try:
+                code = await self._child.wait()
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(self._child.pid, signal.SIGKILL)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._eof.wait(), _DRAIN_SECONDS)
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(self._child.pid, signal.SIGKILL)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._eof.wait(), _DRAIN_SECONDS)
-        self._close()
+            self._close()
         return 128 - code if code < 0 else code
 
-    def _readable(self) -> None:
+    def _readable(self) -> bool:
+        """Take a part of what is there; whether there may be more."""
         try:
             data = os.read(self._reader, 65536)
         except BlockingIOError:
-            return
+            return False
         if data:
             self._log.feed(data)
-        else:
-            self._eof.set()
-            asyncio.get_running_loop().remove_reader(self._reader)
+            return True
+        self._eof.set()
+        asyncio.get_running_loop().remove_reader(self._reader)
+        return False
 
     def _close(self) -> None:
+        """Take what is left in the pipe, however long ago it was written, and let go of it."""
         asyncio.get_running_loop().remove_reader(self._reader)
+        left = _PIPE_BYTES
+        while left > 0 and not self._eof.is_set() and self._readable():
+            left -= 65536
         os.close(self._reader)
         self._log.close()
 
