@@ -55,8 +55,8 @@ def no_lock() -> None:
     """Have the registry's lock at once, whoever holds it."""
     from airflow_provider_feast.jobs.lock import RegistryLock
 
-    async def have(*_: Any, **__: Any) -> None:
-        return None
+    async def have(*_: Any, **__: Any) -> bool:
+        return True
 
     RegistryLock.acquire = RegistryLock.release = have  # type: ignore[method-assign]
 

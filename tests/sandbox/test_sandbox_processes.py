@@ -37,6 +37,10 @@ def script(text: str) -> ProcessSpec:
     return ProcessSpec(argv=("sh", "-c", text), env=environment, cwd="/", hostname="pod")
 
 
+def open_files() -> set[Path]:
+    return set(Path("/proc/self/fd").iterdir())
+
+
 def children() -> set[int]:
     return {child.pid for child in psutil.Process().children()}
 
@@ -59,7 +63,7 @@ async def text_of(log: LogFile) -> bytes:
 async def test_a_container_that_is_told_to_end_while_it_starts_leaves_no_process(
     log: LogFile, start: Callable[..., Any], turns: int
 ) -> None:
-    before, open_files = children(), set(os.listdir("/proc/self/fd"))
+    before, there = children(), open_files()
     told = []
     asyncio.get_running_loop().set_exception_handler(lambda _, problem: told.append(problem))
     starting = asyncio.create_task(start(script("while true; do echo on and on; done"), log))
@@ -70,7 +74,7 @@ async def test_a_container_that_is_told_to_end_while_it_starts_leaves_no_process
     else:
         await starting.result().kill()
     assert not psutil.pid_exists(pid)
-    assert set(os.listdir("/proc/self/fd")) <= open_files
+    assert open_files() <= there
     assert told == []
 
 
@@ -78,7 +82,7 @@ async def test_a_container_that_is_told_to_end_while_it_starts_leaves_no_process
 async def test_a_wait_that_is_cancelled_ends_the_process_and_lets_go_of_its_output(
     log: LogFile, start: Callable[..., Any]
 ) -> None:
-    open_files = set(os.listdir("/proc/self/fd"))
+    there = open_files()
     told = []
     asyncio.get_running_loop().set_exception_handler(lambda _, problem: told.append(problem))
     process: Process = await start(script("while true; do echo on and on; done"), log)
@@ -89,7 +93,7 @@ async def test_a_wait_that_is_cancelled_ends_the_process_and_lets_go_of_its_outp
     with pytest.raises(asyncio.CancelledError):
         await waiting
     log.close()
-    assert set(os.listdir("/proc/self/fd")) <= open_files
+    assert open_files() <= there
     await asyncio.sleep(0)
     assert told == []
 
