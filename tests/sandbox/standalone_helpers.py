@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,15 @@ from airflow_helpers import wait_for
 
 READY_SECONDS = 180
 FINISHED = ("success", "failed", "skipped", "upstream_failed")
+
+# Definitions that take longer than a worker watches before it defers: `feast apply` runs their code.
+TICKS = """
+import time
+
+for second in range(16):
+    print(f"tick {second}", flush=True)
+    time.sleep(1)
+"""
 
 
 def free_ports(count: int) -> list[int]:
@@ -118,6 +128,17 @@ class Standalone:
     def import_errors(self) -> list[str]:
         """The errors of DAG files."""
         return [error["stack_trace"] for error in self.ask("GET", "importErrors")["import_errors"]]
+
+
+@contextlib.contextmanager
+def running(variables: dict[str, str], home: Path) -> Iterator[Standalone]:
+    """An Airflow that is up; it ends with the context."""
+    airflow = Standalone(variables, home)
+    try:
+        airflow.start()
+        yield airflow
+    finally:
+        airflow.stop()
 
 
 @dataclass(frozen=True)

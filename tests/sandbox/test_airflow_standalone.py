@@ -7,24 +7,15 @@ from pathlib import Path
 
 import pytest
 from airflow_helpers import END, PREAMBLE, Cluster, environment, feast_connection, wait_for
-from standalone_helpers import Instance, Standalone
+from standalone_helpers import TICKS, Instance, Standalone, running
 
 from airflow_provider_feast.sandbox.demo_world import World
 
 pytestmark = pytest.mark.xdist_group("airflow-standalone")
 
-# Longer than a worker watches before it defers. `feast apply` runs the definitions' code.
-TICKS = """
-import time
-
-for second in range(16):
-    print(f"tick {second}", flush=True)
-    time.sleep(1)
-"""
 ENDLESS = "import time\nprint('waiting', flush=True)\ntime.sleep(600)\n"
 DEFINITIONS = {
     "slow": TICKS,
-    "adrift": TICKS,
     "cursed": TICKS + "\nraise RuntimeError('the definitions are cursed')\n",
     "endless": ENDLESS,
     "recreated": ENDLESS,
@@ -56,17 +47,6 @@ with Dag("sensed"):
     FeastJobSensor(
         task_id="run", feast_conn_id="feast_plain", labels={"example.org/cron": "nightly"}, deferrable=True, timeout=120
     )
-
-class Adrift(FeastApplyOperator):
-    # its trigger is one that no triggerer can import
-
-    def defer(self, *, trigger, **more):
-        arguments = trigger.serialize()[1]
-        trigger.serialize = lambda: ("airflow_provider_feast.triggers.nowhere.NoSuchTrigger", arguments)
-        super().defer(trigger=trigger, **more)
-
-with Dag("adrift"):
-    Adrift(task_id="run", feast_conn_id="feast_adrift", deferrable=True, defer_after=2)
 
 with Dag("at_once"):
     FeastMaterializeOperator(
@@ -115,18 +95,14 @@ def standalone(
     home: Path = tmp_path_factory.mktemp("standalone")
     (home / "dags").mkdir()
     (home / "dags" / "dags.py").write_text(DAGS)
-    started = Standalone(environment(home, world.kubeconfig, connections), home)
-    try:
-        started.start()
+    with running(environment(home, world.kubeconfig, connections), home) as started:
         yield started
-    finally:
-        started.stop()
 
 
 @pytest.fixture(scope="module")
 def instances(standalone: Standalone) -> dict[str, Instance]:
     """One run of each DAG that has no schedule, all started at once: they wait side by side."""
-    names = ("cursed", "adrift", "at_once", "marked", "cleared", "recreated", "sensed", "lookback")
+    names = ("cursed", "at_once", "marked", "cleared", "recreated", "sensed", "lookback")
     return {name: Instance(standalone, name, standalone.trigger(name)) for name in names}
 
 
@@ -177,23 +153,6 @@ def test_a_long_job_that_fails_gives_its_cause_to_the_task(instances: dict[str, 
     assert "What to do: " in log
     assert instance.xcom("result")["kind"] == "definitions_invalid"
     assert instance.tries == 1, "a retry could not have helped"
-
-
-def test_a_task_whose_trigger_no_triggerer_can_run_is_waited_for_by_its_worker(
-    instances: dict[str, Instance], cluster: Cluster
-) -> None:
-    instance = instances["adrift"]
-    instance.until("success")
-    log = instance.log()
-    assert "waits for it in the triggerer" in log
-    assert "Airflow gave up this task's trigger" in log
-    assert "This worker waits for the Job itself" in log
-    ticks = [line.strip() for line in log.splitlines() if line.startswith("tick")]
-    assert ticks == [f"tick {second}" for second in range(16)], "each line once and in order"
-    label = "airflow-provider-feast/dag=adrift"
-    (job,) = cluster.batch.list_namespaced_job(cluster.namespace, label_selector=label).items
-    assert job.metadata.name == instance.xcom("job_name")
-    assert instance.tries == 1
 
 
 def test_a_task_that_defers_at_once_has_its_job_started_by_the_triggerer(

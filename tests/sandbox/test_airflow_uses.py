@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow_helpers import END, Cluster, environment, wait_for
 from git_server import GitServer, Origin
-from standalone_helpers import Instance, Standalone
+from standalone_helpers import Instance, Standalone, running
 from use_stores import UseStore, make_stores
 
 from airflow_provider_feast.sandbox import Sandbox, demo_repo
@@ -140,8 +140,6 @@ def standalone(airflow_home: Path, world: World, connections: dict[str, str]) ->
     """Twelve tasks may run at once. Backfills are made before it: on SQLite they cannot while a scheduler runs."""
     variables = environment(airflow_home, world.kubeconfig, connections) | {
         "AIRFLOW__CORE__PARALLELISM": "12",
-        # On a busy machine SQLite is locked for long, and Airflow loses tasks that start while its API answers late.
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{airflow_home}/airflow.db?timeout=60",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "3",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "2",
     }
@@ -155,12 +153,8 @@ def standalone(airflow_home: Path, world: World, connections: dict[str, str]) ->
             stderr=output,
             check=True,
         )
-    started = Standalone(variables, airflow_home)
-    try:
-        started.start()
+    with running(variables, airflow_home) as started:
         yield started
-    finally:
-        started.stop()
 
 
 def runs_of(airflow: Standalone, dag_id: str, kind: str, count: int = 1) -> list[dict[str, Any]]:
