@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
@@ -108,7 +108,7 @@ class LogCursor:
 
     Airflow's reader sorts records by milliseconds, and knows two copies of a record by their being neighbours. So no two
     lines get the same millisecond, nor one of :data:`OWN_GRID`: a line of a burst is given the next free one, the same
-    in every reading.
+    in every reading. Lines that nobody reads (:func:`readable`) are left out, and need no time.
 
     :param last: the last line's instant, from another cursor's :attr:`position`; "" before the first one.
     :param at_last: how many lines of that instant were seen.
@@ -137,7 +137,7 @@ class LogCursor:
         return datetime.fromisoformat(self._given).replace(tzinfo=UTC) if self._given else None
 
     def new(self, text: str, *, final: bool = False, goes_on: bool = False) -> Iterator[LogLine]:
-        """The lines of a read that are new.
+        """The lines of a read that are new, as a person reads them.
 
         :param text: a log read with ``timestamps=true``.
         :param final: whether the container has ended; else a last line without a line feed is left for later.
@@ -153,16 +153,17 @@ class LogCursor:
         seen = Counter(key for key in keys[: (anchor or 0) + 1])
         for key, line in stamped[(0 if anchor is None else anchor + 1) :]:
             if key is None:
-                if line and line not in self._unstamped:
+                if line not in self._unstamped and (shown := readable(line)):
                     self._unstamped.add(line)
-                    yield LogLine("", line)
+                    yield LogLine("", shown)
                 continue
             seen[key] += 1
             if skip_to and key <= skip_to:
                 continue
             again = goes_on and key == self._last
             self._last, self._at_last = key, self._at_last + 1 if again else seen[key]
-            yield LogLine(self._time(key), line.partition(" ")[2])
+            if shown := readable(line.partition(" ")[2]):
+                yield LogLine(self._time(key), shown)
 
     def _find(self, keys: Sequence[str | None]) -> int | None:
         """Where the last line that was seen stands: -1 before the first line, ``None`` if it is not there."""
@@ -197,9 +198,7 @@ def _sortable(stamp: str) -> str | None:
     return f"{seconds}.{fraction:0<9}"
 
 
-def readable(lines: Iterable[LogLine]) -> Iterator[LogLine]:
-    """Lines for a person: without the runner's machine events and terminal codes, the last state of ``\\r`` lines."""
-    for line in lines:
-        text = _ANSI.sub("", line.text).rstrip("\r").rsplit("\r", 1)[-1].rstrip()
-        if text and not text.startswith(EVENT_PREFIX):
-            yield LogLine(line.at, text)
+def readable(line: str) -> str:
+    """A line as a person reads it: no terminal codes, the last state of a ``\\r`` line; "" for a machine event."""
+    text = _ANSI.sub("", line).rstrip("\r").rsplit("\r", 1)[-1].rstrip()
+    return "" if text.startswith(EVENT_PREFIX) else text

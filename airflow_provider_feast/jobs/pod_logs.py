@@ -15,7 +15,7 @@ from airflow_provider_feast.jobs.answers import OddAnswerError
 from airflow_provider_feast.jobs.api import explain, status_message
 from airflow_provider_feast.jobs.async_api import NO_ANSWER, AsyncApi, read_body
 from airflow_provider_feast.jobs.log_positions import RECORD_BYTES, Positions, Trail, unread
-from airflow_provider_feast.jobs.logs import LogCursor, Say, before, readable
+from airflow_provider_feast.jobs.logs import LogCursor, Say, before
 
 OVERLAP_SECONDS = 5
 """How far reads of one log overlap: ``sinceSeconds`` is coarse and clocks differ a little."""
@@ -194,7 +194,7 @@ class PodLogs:
         name, now = "/".join(key), asyncio.get_running_loop().time()
         self.trail.mark(now, self._said, self._positions)
         cursor = self._cursor(key)
-        for line in readable(cursor.new(text, final=ended, goes_on=goes_on)):
+        for line in cursor.new(text, final=ended, goes_on=goes_on):
             if key not in self._headed:
                 self._say(f"--- log of pod {key[0]}, container {key[1]} ---", before(line.at))
                 self._headed.add(key)

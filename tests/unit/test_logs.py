@@ -66,7 +66,9 @@ def test_any_overlapping_reads_give_each_line_once_and_in_order(
     log: tuple[list[tuple[int, str]], list[tuple[int, int]], timezone], ending: str
 ) -> None:
     lines, reads, zone = log
-    assert list(read_all(lines, reads, zone, ending)) == [content for _, content in lines]
+    assert list(read_all(lines, reads, zone, ending)) == [
+        shown for _, content in lines if (shown := readable(content))
+    ]
 
 
 @given(st.permutations(range(8)), st.lists(st.integers(0, 8), max_size=4))
@@ -126,20 +128,21 @@ def test_a_nodes_change_from_summer_time_loses_nothing() -> None:
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
-        ("plain", ["plain"]),
-        ("\x1b[1m\x1b[34mMaterializing\x1b[0m 3 views", ["Materializing 3 views"]),
-        ("10%\r50%\r100%", ["100%"]),
-        ("done\r", ["done"]),
-        ("trailing   ", ["trailing"]),
-        ("  indented", ["  indented"]),
-        ("", []),
-        ("\x1b[0m", []),
-        ('{"feast_event":"view_started","view":"a"}', []),
-        ('{"other": 1}', ['{"other": 1}']),
+        ("plain", "plain"),
+        ("\x1b[1m\x1b[34mMaterializing\x1b[0m 3 views", "Materializing 3 views"),
+        ("10%\r50%\r100%", "100%"),
+        ("done\r", "done"),
+        ("trailing   ", "trailing"),
+        ("  indented", "  indented"),
+        ("", ""),
+        ("\x1b[0m", ""),
+        ('{"feast_event":"view_started","view":"a"}', ""),
+        ('{"other": 1}', '{"other": 1}'),
     ],
 )
-def test_what_a_person_reads_of_a_line(line: str, shown: list[str]) -> None:
-    assert texts(readable([LogLine("", line)])) == shown
+def test_what_a_person_reads_of_a_line(line: str, shown: str) -> None:
+    assert readable(line) == shown
+    assert texts(LogCursor().new(f"{stamp(0)} {line}\n")) == ([shown] if shown else [])
 
 
 def test_a_line_carries_the_time_at_which_the_container_wrote_it() -> None:
@@ -174,6 +177,13 @@ def test_a_long_burst_is_dated_a_little_later_at_most() -> None:
     dated = times(LogCursor().new(burst))
     assert max(dated) - min(dated) == LATEST
     assert dated == sorted(dated)
+
+
+def test_lines_that_nobody_reads_take_no_time_from_others() -> None:
+    events = "".join(f'{stamp(0)} {{"feast_event":"window","number":{n}}}\n' for n in range(3000))
+    (line,) = LogCursor().new(f"{events}{stamp(0)} done\n")
+    (alone,) = LogCursor().new(f"{stamp(0)} done\n")
+    assert line == alone
 
 
 def test_only_reads_that_are_long_past_are_sure() -> None:
