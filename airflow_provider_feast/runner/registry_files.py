@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import stat
+import time
 import uuid
 from pathlib import Path
 from typing import Any, Callable
@@ -20,6 +22,10 @@ CANNOT_REPLACE = (
     errno.ENOSYS,
 )
 """A directory that is not ours, a file that is a mount of its own, an owner that we may not give, no renaming."""
+
+
+LEFT_SECONDS = 3600.0
+"""How old a file beside a registry must be that its writer, who died, has left there: writing one takes seconds."""
 
 
 class Unsaved:
@@ -63,6 +69,7 @@ def write_whole(original: Callable[..., Any], store: Any, *args: Any, **kwargs: 
             store._filepath = path
         sync(beside)
         os.replace(beside, target)
+        sweep(target)
     except OSError as error:
         if error.errno not in CANNOT_REPLACE:
             raise
@@ -71,6 +78,14 @@ def write_whole(original: Callable[..., Any], store: Any, *args: Any, **kwargs: 
         with contextlib.suppress(FileNotFoundError):
             beside.unlink()
     return None
+
+
+def sweep(target: Path) -> None:
+    """Remove what writers that were killed have left beside a registry."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 32}"):
+        with contextlib.suppress(OSError):  # another one's, or gone meanwhile: no harm to the registry
+            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                left.unlink()
 
 
 def make_like(path: Path, other: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -89,7 +91,13 @@ def test_a_registry_survives_who_is_killed_while_writing_it(repo: Repo) -> None:
     assert load(repo, 2, 4) not in (0, 1), "it was killed"
     settings.write_text(text)
     assert registry.read_bytes() == before
+    (left,) = repo.home.glob(".registry.db.*")
+    another = left.with_name(f".registry.db.{'a' * 32}")
+    another.touch()
+    hours_ago = time.time() - 2 * 3600
+    os.utime(left, (hours_ago, hours_ago))
     assert load(repo, 2, 4) == 0, repo.result()["message"]
+    assert list(repo.home.glob(".registry.db.*")) == [another], "that one's writer may be at it"
     assert repo.runner("inspect") == 0
     (view,) = (event for event in repo.events() if event.get("name") == VIEW)
     assert len(view["intervals"]) == 1, "and with it what was loaded before"
