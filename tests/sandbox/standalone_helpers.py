@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from airflow_helpers import wait_for
 
 READY_SECONDS = 180
@@ -98,6 +99,17 @@ class Standalone:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._http.close()
+
+    @contextlib.contextmanager
+    def stopped(self, part: str) -> Iterator[None]:
+        """While the context lasts, one of its parts (`triggerer`, say) does nothing."""
+        parts = psutil.Process(self._process.pid).children()
+        (process,) = (child for child in parts if child.cmdline()[-1] == part)
+        process.suspend()
+        try:
+            yield
+        finally:
+            process.resume()
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """A request to the REST API."""
