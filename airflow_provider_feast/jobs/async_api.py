@@ -27,7 +27,7 @@ from airflow_provider_feast.jobs.api import (
     pods_selector,
     status_message,
 )
-from airflow_provider_feast.jobs.client import UnresolvedError, resolving
+from airflow_provider_feast.jobs.client import UnresolvedError, async_client, resolving
 from airflow_provider_feast.model.errors import AdmissionRefusedError, ApiUnavailableError
 
 Connect = Callable[[], Awaitable[Configuration]]
@@ -176,7 +176,7 @@ class AsyncApi:
             if self._client is None:
                 with resolving():
                     configuration = await self._connect()
-                self._client = ApiClient(configuration=configuration)
+                self._client = async_client(configuration)
             return self._client
 
     async def send(self, group: str, method: str, *args: Any, **kwargs: Any) -> Any:
