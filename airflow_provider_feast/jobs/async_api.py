@@ -20,10 +20,10 @@ from kubernetes_asyncio.client.exceptions import ApiException
 
 from airflow_provider_feast.jobs.answers import json_object
 from airflow_provider_feast.jobs.api import (
-    TRANSIENT,
     delete_options,
     explain,
     of_another,
+    passing,
     pods_selector,
     status_message,
 )
@@ -115,10 +115,10 @@ class Patience:
         now = asyncio.get_running_loop().time()
         self._since = now if self._since is None else self._since
         status = error.status if isinstance(error, ApiException) else None
-        if (status and status not in TRANSIENT) or now - self._since >= self._seconds:
+        message = status_message(error.body) if isinstance(error, ApiException) else repr(error)
+        if (status and not passing(status, message)) or now - self._since >= self._seconds:
             if isinstance(error, UnresolvedError):
                 raise _unresolved(error, verb, resource, namespace) from error
-            message = status_message(error.body) if isinstance(error, ApiException) else repr(error)
             raise explain(status, message, verb, resource, namespace) from error
         await self.rest(_retry_after(error), self._seconds)
 
@@ -225,7 +225,7 @@ class AsyncApi:
             try:
                 found = await read_json(await self.send(group, method, *args, **kwargs))
             except ApiException as error:
-                if error.status in expected:
+                if error.status in expected and not passing(error.status, status_message(error.body)):
                     return None
                 await patience.bear(error, verb, resource, namespace)
             except NO_ANSWER as error:
