@@ -1,6 +1,7 @@
 """What tests of a cluster share: clients, waiting by watches, Jobs that the restricted standard accepts."""
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,14 @@ def wait_for(
             stream.close()
             return found
     raise AssertionError(f"nothing fulfilled the condition within {PATIENCE} s; seen: {seen[-5:]}")
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for something that no watch tells of."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"waited {PATIENCE} s for {what}"
+        time.sleep(0.05)
 
 
 def true_conditions(obj: dict[str, Any]) -> dict[str, dict[str, Any]]:
