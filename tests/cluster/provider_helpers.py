@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.providers.common.compat.sdk import TaskDeferred
 from cluster_helpers import PATIENCE, Cluster, until
 from kubernetes import utils, watch
 from kubernetes.client import AuthorizationV1Api
