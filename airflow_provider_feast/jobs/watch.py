@@ -172,10 +172,19 @@ class JobWatch:
                 await self._logs.read_to_end(self._known_pods())
                 await self._notes.take(self._job, self._known_pods())
                 if self._lock is not None and ended(self._job):
-                    await self._lock.release()
+                    await self._give_back(self._lock)
                 return verdict
         finally:
             await self._logs.stop_following()
+
+    async def _give_back(self, lock: RegistryLock) -> None:
+        """Release the lock, unless a pod may still write: until Kubernetes 1.31 a Job is Failed while its pods end.
+
+        Who waits for the lock finds out by itself when they have.
+        """
+        pods = await self._api.list_pods(self._target.namespace, self._target.uid)
+        if all(PodView(pod).over for pod in pods):
+            await lock.release()
 
     @asynccontextmanager
     async def _subscribed(self) -> AsyncIterator[None]:
