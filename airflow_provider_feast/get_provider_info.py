@@ -17,7 +17,7 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Run Feast commands as Kubernetes Jobs.",
         "versions": [__version__],
         "integrations": [
-            {"integration-name": name, "external-doc-url": "https://docs.feast.dev/", "tags": ["ai"]}
+            {"integration-name": name, "external-doc-url": "https://docs.feast.dev/", "tags": ["software"]}
         ],
         "operators": [
             {

@@ -73,10 +73,22 @@ def warning_text(header: str) -> str:
 
 
 _ADMISSION = re.compile(
-    r"exceeded quota|admission webhook|denied (?:the )?request|violates PodSecurity|being terminated"
-    r"|security context constraint|(?:max|min)imum \S+ usage per"
+    r"exceeded quota|failed quota|insufficient quota|status unknown for quota|admission webhook|denied (?:the )?request"
+    r"|violates PodSecurity|being terminated|security context constraint|(?:max|min)imum \S+ usage per"
 )
 """A 403 that is no missing right: admission refused what was asked for."""
+
+_QUOTA_NOT_CHECKED = re.compile(r"Operation cannot be fulfilled on resourcequotas|status unknown for quota")
+"""A 409 or 403 about no object of ours: others used the same quota at this moment, or it was made just now."""
+
+
+def passing(status: int | None, message: str) -> bool:
+    """Whether the same request may be sent again after such an answer.
+
+    The quota plugin (``admission/plugin/resourcequota`` of the API server) gives up after three conflicts over a quota's
+    status and answers with them, so not every 409 to a create means that the name is taken.
+    """
+    return status in TRANSIENT or (status in (403, 409) and bool(_QUOTA_NOT_CHECKED.search(message)))
 
 
 def explain(status: int | None, message: str, verb: str, resource: str, namespace: str) -> FeastError:
@@ -103,7 +115,8 @@ def explain(status: int | None, message: str, verb: str, resource: str, namespac
         )
     if status == 404:
         return MissingObjectError(message, where=where, remedy="create it, or correct the name")
-    if status in (400, 403, 422) or "failed calling webhook" in message:
+    unanswered = "failed calling webhook" in message or _QUOTA_NOT_CHECKED.search(message)
+    if status in (400, 403, 422) or unanswered:
         return _refused(message, where)
     if status is None or status in TRANSIENT:
         return ApiUnavailableError(
@@ -121,6 +134,12 @@ def _refused(message: str, where: str) -> FeastError:
             where=where,
             remedy="wait until other Jobs have ended, or have the quota raised",
         )
+    if _QUOTA_NOT_CHECKED.search(message):
+        return AdmissionUnansweredError(
+            f"a ResourceQuota could not be checked: {message}",
+            where=where,
+            remedy="run the task again; if it goes on, have the cluster's administrators look at its quota controller",
+        )
     if "failed calling webhook" in message:
         return AdmissionUnansweredError(
             f"an admission check does not answer: {message}",
@@ -134,7 +153,11 @@ def _refused(message: str, where: str) -> FeastError:
 
 def _may_retry(error: BaseException) -> bool:
     no_answer = isinstance(error, (HTTPError, OddAnswerError))
-    return no_answer or (isinstance(error, ApiException) and error.status in TRANSIENT)
+    return no_answer or (isinstance(error, ApiException) and _passes(error))
+
+
+def _passes(error: ApiException) -> bool:
+    return passing(error.status, status_message(error.body))
 
 
 _BACK_OFF = tenacity.wait_random_exponential(multiplier=0.2, max=5)
@@ -194,7 +217,7 @@ class ClusterApi:
         try:
             return retrying(method, *args, _preload_content=False, _request_timeout=(10, 30), **kwargs)
         except ApiException as error:
-            if error.status in expected:
+            if error.status in expected and not _passes(error):
                 return None
             raise explain(error.status, status_message(error.body), verb, resource, self.namespace) from error
         except (HTTPError, OddAnswerError) as error:

@@ -20,15 +20,16 @@ from kubernetes_asyncio.client.exceptions import ApiException
 
 from airflow_provider_feast.jobs.answers import json_object
 from airflow_provider_feast.jobs.api import (
-    TRANSIENT,
     delete_options,
     explain,
     of_another,
+    passing,
     pods_selector,
     status_message,
 )
-from airflow_provider_feast.jobs.client import UnresolvedError, resolving
-from airflow_provider_feast.model.errors import AdmissionRefusedError, ApiUnavailableError
+from airflow_provider_feast.jobs.client import UnresolvedError, async_client, resolving
+from airflow_provider_feast.jobs.doubt import Doubt
+from airflow_provider_feast.model.errors import AdmissionRefusedError, ApiUnavailableError, ForbiddenError
 
 Connect = Callable[[], Awaitable[Configuration]]
 """Resolves a cluster's address and credentials anew."""
@@ -107,19 +108,26 @@ class Patience:
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         await asyncio.sleep(pause)
 
-    async def bear(self, error: Exception, verb: str, resource: str, namespace: str) -> None:
+    async def bear(
+        self, error: Exception, verb: str, resource: str, namespace: str, doubt: Doubt | None = None
+    ) -> None:
         """Pause before the next try.
 
+        :param doubt: what was allowed before.
         :raises FeastError: when trying again cannot help, or the server has been away for too long.
         """
         now = asyncio.get_running_loop().time()
         self._since = now if self._since is None else self._since
         status = error.status if isinstance(error, ApiException) else None
-        if (status and status not in TRANSIENT) or now - self._since >= self._seconds:
+        message = status_message(error.body) if isinstance(error, ApiException) else repr(error)
+        refusal = explain(status, message, verb, resource, namespace)
+        final = bool(status) and not passing(status, message)
+        if final and doubt is not None and isinstance(refusal, ForbiddenError):
+            final = not doubt.in_refusal(status, f"{verb} {resource} in {namespace}")
+        if final or now - self._since >= self._seconds:
             if isinstance(error, UnresolvedError):
                 raise _unresolved(error, verb, resource, namespace) from error
-            message = status_message(error.body) if isinstance(error, ApiException) else repr(error)
-            raise explain(status, message, verb, resource, namespace) from error
+            raise refusal from error
         await self.rest(_retry_after(error), self._seconds)
 
 
@@ -152,6 +160,7 @@ class AsyncApi:
         self._client: ApiClient | None = None
         self._stale: list[tuple[float, ApiClient]] = []
         self._connecting = asyncio.Lock()
+        self._doubt = Doubt()
 
     async def close(self) -> None:
         """Close its connections; the next request opens new ones."""
@@ -176,7 +185,7 @@ class AsyncApi:
             if self._client is None:
                 with resolving():
                     configuration = await self._connect()
-                self._client = ApiClient(configuration=configuration)
+                self._client = async_client(configuration)
             return self._client
 
     async def send(self, group: str, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -225,12 +234,13 @@ class AsyncApi:
             try:
                 found = await read_json(await self.send(group, method, *args, **kwargs))
             except ApiException as error:
-                if error.status in expected:
+                if error.status in expected and not passing(error.status, status_message(error.body)):
                     return None
-                await patience.bear(error, verb, resource, namespace)
+                await patience.bear(error, verb, resource, namespace, self._doubt)
             except NO_ANSWER as error:
                 await patience.bear(error, verb, resource, namespace)
             else:
+                self._doubt.allowed(f"{verb} {resource} in {namespace}")
                 return found
 
     async def read_job(self, namespace: str, name: str) -> dict[str, Any] | None:

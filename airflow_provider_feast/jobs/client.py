@@ -10,9 +10,14 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from kubernetes_asyncio.client import Configuration
+import aiohttp
+from kubernetes_asyncio.client import ApiClient, Configuration
+from requests.utils import should_bypass_proxies
 
 T = TypeVar("T")
+
+READ_BYTES = 2**21
+"""How much of an answer is buffered, as in the asynchronous client's own session: more than etcd lets an object be."""
 
 
 class UnresolvedError(OSError):
@@ -42,12 +47,13 @@ def async_configuration(sync: Any) -> Configuration:
         "cert_file",
         "key_file",
         "verify_ssl",
-        "proxy",
         "proxy_headers",
         "tls_server_name",
     ):
         if hasattr(sync, name):
             setattr(configuration, name, getattr(sync, name))
+    if sync.proxy and not should_bypass_proxies(sync.host, no_proxy=sync.no_proxy or ""):
+        configuration.proxy = sync.proxy
 
     def token() -> str | None:
         found: str | None = sync.get_api_key_with_prefix("BearerToken", "authorization")
@@ -62,6 +68,19 @@ def async_configuration(sync: Any) -> Configuration:
         configuration.api_key["BearerToken"] = found
         configuration.refresh_api_key_hook = renew  # in-cluster and exec tokens live for minutes
     return configuration
+
+
+def async_client(configuration: Configuration) -> ApiClient:
+    """The asynchronous client, which goes through a proxy only where its configuration names one.
+
+    Its own session would look into the environment once more, where it knows no networks (``NO_PROXY=10.0.0.0/8``).
+    """
+    client = ApiClient(configuration=configuration)
+    theirs = client.rest_client.pool_manager
+    connector = theirs.connector
+    theirs.detach()
+    client.rest_client.pool_manager = aiohttp.ClientSession(connector=connector, read_bufsize=READ_BYTES)
+    return client
 
 
 def in_thread(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_feast.jobs.api import ClusterApi
-from airflow_provider_feast.jobs.pod_view import at
+from airflow_provider_feast.jobs.pod_view import PodView, at
 from airflow_provider_feast.jobs.submit import GONE_SECONDS, delete_and_wait, ended, gone_in_time
 from airflow_provider_feast.model.errors import FeastClusterError
 from airflow_provider_feast.model.naming import A_CHUNKS, A_STOPPED
@@ -38,9 +38,13 @@ def stop_and_wait(
     :param why: for people who look at the Job.
     :raises FeastClusterError: when it still runs after :data:`~airflow_provider_feast.jobs.submit.GONE_SECONDS`.
     """
-    name = job["metadata"]["name"]
+    name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+
+    def over(there: dict[str, Any]) -> bool:  # until Kubernetes 1.31 a Job is Failed while its pods still end
+        return ended(there) and all(PodView(pod).over for pod in cluster.list_pods(uid))
+
     cluster.patch_job(name, stop_patch(job, why))
-    if not gone_in_time(cluster, job, sleep, ended):
+    if not gone_in_time(cluster, job, sleep, over):
         raise FeastClusterError(
             f"Job {name} was stopped {GONE_SECONDS:.0f} s ago and still runs",
             where=f"namespace {cluster.namespace!r}",

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_feast.jobs.api import pods_selector
 from airflow_provider_feast.jobs.diagnose import diagnose
+from airflow_provider_feast.jobs.doubt import Doubt
 from airflow_provider_feast.jobs.events import events_about_objects
 from airflow_provider_feast.jobs.job_times import StartupClock, seconds_to_deadline
 from airflow_provider_feast.jobs.lock import RegistryLock
@@ -105,6 +106,7 @@ class JobWatch:
         self._pods: ObjectStream
         self._job: dict[str, Any] = {"metadata": {"name": target.name, "uid": target.uid}}
         self._events: list[dict[str, Any]] = []
+        self._doubt = Doubt()
         self._listed: list[dict[str, Any]] = []
         self._logs = PodLogs(self._api, target.namespace, say, positions)
         self._said: set[str] = set()
@@ -170,10 +172,19 @@ class JobWatch:
                 await self._logs.read_to_end(self._known_pods())
                 await self._notes.take(self._job, self._known_pods())
                 if self._lock is not None and ended(self._job):
-                    await self._lock.release()
+                    await self._give_back(self._lock)
                 return verdict
         finally:
             await self._logs.stop_following()
+
+    async def _give_back(self, lock: RegistryLock) -> None:
+        """Release the lock, unless a pod may still write: until Kubernetes 1.31 a Job is Failed while its pods end.
+
+        Who waits for the lock finds out by itself when they have.
+        """
+        pods = await self._api.list_pods(self._target.namespace, self._target.uid)
+        if all(PodView(pod).over for pod in pods):
+            await lock.release()
 
     @asynccontextmanager
     async def _subscribed(self) -> AsyncIterator[None]:
@@ -327,7 +338,7 @@ class JobWatch:
         """List the Events about the Job and its pods; where the server does not answer, the next time will do."""
         pods = [("Pod", pod["metadata"]["name"]) for pod in self._pods.present(self._target.uid)]
         about = [("Job", self._target.name), *pods]
-        found = await events_about_objects(self._api, self._target.namespace, about)
+        found = await events_about_objects(self._api, self._target.namespace, about, self._doubt)
         self._events = self._events if found is None else found
 
 

@@ -111,7 +111,7 @@ def import_feast(slow_start: bool) -> None:
     except Exception as error:
         traceback.print_exc()
         reason = f"Feast cannot be imported in this image: {described(error)}"
-        raise Failure(CONFIGURATION, "configuration_invalid", reason) from error
+        raise Failure(CONFIGURATION, "start_error", reason) from error
 
 
 def feast_version() -> str:

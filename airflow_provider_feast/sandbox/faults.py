@@ -8,6 +8,11 @@ from airflow_provider_feast.sandbox import status
 from airflow_provider_feast.sandbox.shapes import Obj
 
 _REASONS = {
+    409: (
+        "Conflict",
+        "Operation cannot be fulfilled on {}: the object has been modified; please apply your changes to the latest "
+        "version and try again",
+    ),
     429: ("TooManyRequests", "the server has received too many requests and has asked us to try again later"),
     500: ("InternalError", "Internal error occurred: a fault rule of the sandbox"),
     502: ("InternalError", "bad gateway: a fault rule of the sandbox"),
@@ -55,6 +60,8 @@ class Rule:
 
     def error(self) -> status.ApiError:
         reason, message = _REASONS.get(self.code, ("InternalError", "a fault rule of the sandbox"))
+        # what is only being made has no earlier version: others' use of its quota collided
+        message = message.format("resourcequotas" if self.method == "POST" else "the object")
         details = {"retryAfterSeconds": self.retry_after} if self.code == 429 else {}
         return status.ApiError(self.code, reason, message, details)
 

@@ -1,6 +1,7 @@
 """What tests of a cluster share: clients, waiting by watches, Jobs that the restricted standard accepts."""
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,17 @@ class Cluster:
 
     kubeconfig: Path
     api: client.ApiClient
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Major and minor version of the server; some clouds write the minor one as "33+"."""
+        code = client.VersionApi(self.api).get_code()
+        return int(code.major), int(code.minor.rstrip("+"))
+
+    @property
+    def two_steps(self) -> bool:
+        """Whether a Job's end is announced by a condition of its own until its pods have ended: since 1.31."""
+        return self.version >= (1, 31)
 
     @property
     def core(self) -> client.CoreV1Api:
@@ -59,6 +71,14 @@ def wait_for(
             stream.close()
             return found
     raise AssertionError(f"nothing fulfilled the condition within {PATIENCE} s; seen: {seen[-5:]}")
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for something that no watch tells of."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"waited {PATIENCE} s for {what}"
+        time.sleep(0.05)
 
 
 def true_conditions(obj: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -111,6 +131,20 @@ class Jobs:
     def pod_until(self, condition: Callable[[dict[str, Any]], bool], name: str = "job") -> dict[str, Any]:
         lister = self.cluster.core.list_namespaced_pod
         return wait_for(lister, self.namespace, condition, label_selector=f"job-name={name}")
+
+    def until_no_pod(self, name: str = "job") -> None:
+        """Wait by a watch until no pod of a Job is left: a Job may have ended a moment before its last pod is gone."""
+        lister, selector = self.cluster.core.list_namespaced_pod, f"job-name={name}"
+        found = lister(self.namespace, label_selector=selector)
+        left = {pod.metadata.uid for pod in found.items}
+        options = {"label_selector": selector, "resource_version": found.metadata.resource_version}
+        stream = watch.Watch().stream(lister, self.namespace, timeout_seconds=PATIENCE, **options)
+        while left:
+            event = next(stream, None)
+            assert event is not None, f"{len(left)} pods are still there after {PATIENCE} s"
+            if event["type"] == "DELETED":
+                left.discard(event["raw_object"]["metadata"]["uid"])
+        stream.close()
 
     def terminated(self, name: str = "job") -> Any:
         return self.pods(name)[0].status.container_statuses[0].state.terminated

@@ -1,7 +1,6 @@
 """What tests share that run this provider on any Kubernetes, as the account that a platform team installs for it."""
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,9 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from airflow.sdk.exceptions import TaskDeferred
-from cluster_helpers import PATIENCE, Cluster, wait_for
+from airflow.providers.common.compat.sdk import TaskDeferred
+from cluster_helpers import PATIENCE, Cluster, until
 from kubernetes import utils, watch
+from kubernetes.client import AuthorizationV1Api
 
 from airflow_provider_feast.model.manifests import Installation, documents
 
@@ -116,7 +116,15 @@ def install(cluster: Cluster, namespace: str) -> None:
     for document in documents(Installation(namespace=namespace, feature_store="inline")):
         if document.manifest["kind"] != "Namespace":
             utils.create_from_dict(cluster.api, document.manifest)
-    wait_for(cluster.rbac.list_namespaced_role_binding, namespace, lambda found: bool(found.get("subjects")))
+    until(lambda: may_list_jobs(cluster, namespace), "the server to go by Airflow's Role")
+
+
+def may_list_jobs(cluster: Cluster, namespace: str, account: str = ACCOUNT) -> bool:
+    """Whether an account may list Jobs: a server goes by a new binding a moment after it was stored."""
+    asked = {"namespace": namespace, "verb": "list", "group": "batch", "resource": "jobs"}
+    spec = {"user": f"system:serviceaccount:{namespace}:{account}", "resourceAttributes": asked}
+    reviews = AuthorizationV1Api(cluster.api)
+    return bool(reviews.create_subject_access_review({"spec": spec}).status.allowed)
 
 
 def connection_as(cluster: Cluster, namespace: str, account: str) -> str:
@@ -128,11 +136,3 @@ def connection_as(cluster: Cluster, namespace: str, account: str) -> str:
     for user in known["users"]:
         user["user"] = {"token": token}
     return json.dumps({"conn_type": "kubernetes", "extra": {"kube_config": json.dumps(known)}})
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something that no watch tells of."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"waited {PATIENCE} s for {what}"
-        time.sleep(0.05)

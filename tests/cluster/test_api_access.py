@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from cluster_helpers import Cluster, wait_for
+from cluster_helpers import Cluster, until
 from kubernetes import client
 from kubernetes.client import ApiException
 
@@ -52,12 +52,7 @@ def test_a_service_account_may_do_what_its_role_says(cluster: Cluster, namespace
         body = {"spec": {"resourceAttributes": {**attributes, "verb": verb}}}
         return bool(reviews.create_self_subject_access_review(body).status.allowed)
 
-    wait_for(
-        cluster.rbac.list_namespaced_role_binding,
-        namespace,
-        lambda found: found["metadata"]["name"] == "lister",
-    )
-    assert allowed("list")
+    until(lambda: allowed("list"), "the server to go by the new role")
     assert not allowed("create")
     assert weak.list_namespaced_job(namespace).items == []
 
@@ -75,9 +70,12 @@ def test_somebody_without_a_token_may_read_the_version_and_nothing_else(cluster:
     settings = client.Configuration(host=cluster.api.configuration.host.partition("/as/")[0])
     settings.ssl_ca_cert = cluster.api.configuration.ssl_ca_cert
     nobody = client.ApiClient(settings)
-    assert client.VersionApi(nobody).get_code().major == "1"
     with pytest.raises(ApiException) as refused:
         client.CoreV1Api(nobody).list_namespace()
+    if refused.value.status == 401:  # a server may know no anonymous user
+        assert refusal(refused.value)["message"] == "Unauthorized"
+        return
+    assert client.VersionApi(nobody).get_code().major == "1"
     assert refusal(refused.value)["message"] == (
         'namespaces is forbidden: User "system:anonymous" cannot list resource "namespaces" in API group "" at the '
         "cluster scope"
@@ -121,17 +119,17 @@ def test_the_roles_of_every_cluster_allow_what_they_allow(
         "subjects": [{"kind": "ServiceAccount", "name": "somebody", "namespace": namespace}],
     }
     cluster.rbac.create_namespaced_role_binding(namespace, binding)
-    wait_for(
-        cluster.rbac.list_namespaced_role_binding,
-        namespace,
-        lambda found: found["metadata"]["name"] == "somebody",
-    )
-    asked = {"namespace": namespace, "verb": verb, "group": group, "resource": resource}
-    spec = {"user": user, "resourceAttributes": {**asked, "subresource": subresource}}
-    body = {"metadata": {"namespace": namespace}, "spec": spec}
     reviews = client.AuthorizationV1Api(cluster.api)
-    found = reviews.create_namespaced_local_subject_access_review(namespace, body)
-    assert bool(found.status.allowed) is allowed
+
+    def may(verb: str, group: str, resource: str, subresource: str = "") -> bool:
+        asked = {"namespace": namespace, "verb": verb, "group": group, "resource": resource}
+        spec = {"user": user, "resourceAttributes": {**asked, "subresource": subresource}}
+        body = {"metadata": {"namespace": namespace}, "spec": spec}
+        found = reviews.create_namespaced_local_subject_access_review(namespace, body)
+        return bool(found.status.allowed)
+
+    until(lambda: may("list", "batch", "jobs"), "the server to go by the new binding")
+    assert may(verb, group, resource, subresource) is allowed
 
 
 ROLE = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}

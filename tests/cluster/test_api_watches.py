@@ -10,6 +10,9 @@ from kubernetes.client import ApiException
 
 pytestmark = pytest.mark.cluster
 
+WITHOUT_WATCH_LISTS = {(1, 29), (1, 30), (1, 31), (1, 33)}
+"""Where the feature gate `WatchList` is off unless somebody switches it on."""
+
 
 def config_map(name: str, **labels: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "labels": labels}, "data": {"key": "value"}}
@@ -96,6 +99,12 @@ def test_initial_events_end_with_a_bookmark_that_says_so(cluster: Cluster, names
         "resource_version_match": "NotOlderThan",
     }
     found = lines(cluster, namespace, **options)
+    if cluster.version in WITHOUT_WATCH_LISTS:
+        with pytest.raises(ApiException) as refused:
+            next(found)
+        words = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+        assert words in refusal(refused.value)["message"]
+        return
     assert next(found)["type"] == "ADDED"
     end = next(found)
     assert end["type"] == "BOOKMARK"

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster_helpers import Cluster, wait_for
+from cluster_helpers import Cluster, until
 from kubernetes import utils
 from kubernetes.client import ApiException, AuthorizationV1Api, NetworkingV1Api
+from provider_helpers import may_list_jobs
 
 from airflow_provider_feast.__main__ import add_commands
 from airflow_provider_feast.cli.definition import get_feast_cli_commands
@@ -59,7 +60,7 @@ def test_airflows_account_may_do_what_the_code_needs_and_nothing_else(
     cluster: Cluster, installed: str
 ) -> None:
     user = f"system:serviceaccount:{installed}:airflow"
-    wait_for(cluster.rbac.list_namespaced_role_binding, installed, lambda found: bool(found.get("subjects")))
+    until(lambda: may_list_jobs(cluster, installed), "the server to go by Airflow's Role")
 
     def allowed(group: str, resource: str, verb: str) -> bool:
         name, _, sub = resource.partition("/")

@@ -5,9 +5,9 @@ import os
 from typing import Any
 
 import pytest
-from cluster_helpers import Cluster
+from cluster_helpers import Cluster, until
 from kubernetes.client import AuthorizationV1Api
-from provider_helpers import ACCOUNT, Provider, until
+from provider_helpers import ACCOUNT, Provider
 
 from airflow_provider_feast.model.errors import AdmissionRefusedError, ForbiddenError, MissingObjectError
 from airflow_provider_feast.operators.feast import FeastCommandOperator

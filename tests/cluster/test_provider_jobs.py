@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster_helpers import PATIENCE, true_conditions, wait_for
-from provider_helpers import STORE, WAITS, Provider, connection_as, until
+from cluster_helpers import PATIENCE, true_conditions, until, wait_for
+from provider_helpers import STORE, WAITS, Provider, connection_as
 
 from airflow_provider_feast import __version__
 from airflow_provider_feast.hooks.feast import FeastHook

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow_helpers import wait_for
 from feature_stores import NO_ROOM, Store, install
 from kubernetes import client, config

@@ -114,6 +114,35 @@ def test_jobs_of_one_registry_run_one_after_the_other(registry: Registry) -> Non
     assert registry.holders() == {}, "each gave the lock back"
 
 
+def test_a_job_that_is_failed_before_its_pod_has_ended_keeps_the_lock_that_long(registry: Registry) -> None:
+    """Until Kubernetes 1.31 the condition comes at once, and a pod may write on for its grace period."""
+    first, second = registry.job("first", "import time; time.sleep(300)"), registry.job("second")
+    core = client.CoreV1Api(registry.client)
+    failed = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long"}
+
+    def pods() -> list[Any]:
+        return list(core.list_namespaced_pod(registry.namespace, label_selector="job-name=first").items)
+
+    async def fail() -> None:
+        while not any(pod.status.phase == "Running" for pod in await asyncio.to_thread(pods)):
+            await asyncio.sleep(0.05)
+        patch = {"status": {"conditions": [failed]}}
+        registry.batch.patch_namespaced_job_status("first", registry.namespace, patch)
+
+    async def act(streams: Streams) -> tuple[Any, list[Holder]]:
+        wait = JobWatch(streams, first, lambda text, at="": None, QUICK, lock=registry.request(), shared=True)
+        outcome, _ = await asyncio.gather(wait.outcome(), fail())
+        return outcome, await registry.claim(streams, second).try_once()
+
+    outcome, in_the_way = registry.play(act)
+    assert outcome.problem.kind == "deadline_exceeded"
+    assert [holder.uid for holder in in_the_way] == [first.uid]
+    core.delete_namespaced_pod(pods()[0].metadata.name, registry.namespace, grace_period_seconds=0)
+    wait_for(lambda: not pods(), "the end of the pod")
+    assert registry.play(lambda streams: registry.claim(streams, second).try_once()) == []
+    assert set(registry.holders()) == {second.uid}
+
+
 def test_jobs_that_write_different_views_hold_the_lock_together(registry: Registry) -> None:
     targets = [registry.job(f"writer-{n}") for n in range(8)]
 

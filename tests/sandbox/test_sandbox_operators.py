@@ -16,7 +16,7 @@ from airflow.providers.cncf.kubernetes.operators.job import (
 )
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.secret import Secret
-from airflow.sdk.exceptions import AirflowException, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
 from kubernetes import client, config
 from kubernetes.client import models as k8s
 

@@ -171,6 +171,18 @@ def test_a_create_whose_answer_was_lost_leaves_one_job(
     assert made.job["spec"]["suspend"] is False
 
 
+@pytest.mark.parametrize("resource", ["jobs", "configmaps"])
+def test_a_conflict_over_a_quota_does_not_count_as_a_name_that_is_taken(
+    feast_sandbox: Sandbox, a_task: Task, resource: str
+) -> None:
+    """The API server's quota plugin answers 409 when others use the same quota at the same moment."""
+    path = f"/namespaces/{a_task.cluster.namespace}/{resource}$"
+    feast_sandbox.fault(path, method="POST", code=409, times=7)
+    made = a_task.submit()
+    assert [uid(job) for job in a_task.jobs()] == [uid(made.job)]
+    assert a_task.cluster.read_config_map(made.job["metadata"]["name"]) is not None
+
+
 def test_workers_that_race_end_up_with_one_job(a_task: Task) -> None:
     with ThreadPoolExecutor(4) as pool:
         made = [done.result() for done in [pool.submit(a_task.submit) for _ in range(4)]]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from job_plans import IMAGE
 
 from airflow_provider_feast.hooks.feast import FeastHook
@@ -54,6 +54,9 @@ class Cluster:
 
     def read_job(self, name: str) -> dict[str, Any] | None:
         return self.job
+
+    def list_pods(self, job_uid: str) -> list[dict[str, Any]]:
+        return []
 
     def patch_job(self, name: str, patch: Any) -> None:
         self.patched.append(patch)

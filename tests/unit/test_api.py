@@ -58,6 +58,15 @@ def test_the_message_of_an_answer(body: Any, message: str) -> None:
             AdmissionRefusedError,
             "",
         ),
+        (403, "failed quota: q: must specify limits.memory for: main", AdmissionRefusedError, "correct"),
+        (403, "insufficient quota to consume: count/jobs.batch", AdmissionRefusedError, "correct"),
+        (403, "status unknown for quota: q, resources: count/jobs.batch", AdmissionUnansweredError, "quota"),
+        (
+            409,
+            'Operation cannot be fulfilled on resourcequotas "q": the object has been modified',
+            AdmissionUnansweredError,
+            "run the task again",
+        ),
         (
             500,
             'Internal error occurred: failed calling webhook "w"',

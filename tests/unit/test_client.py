@@ -8,7 +8,7 @@ import threading
 import kubernetes.client
 import pytest
 
-from airflow_provider_feast.jobs.client import async_configuration, in_thread
+from airflow_provider_feast.jobs.client import async_client, async_configuration, in_thread
 
 
 def _sync(**fields: object) -> kubernetes.client.Configuration:
@@ -50,6 +50,55 @@ def test_host_and_certificates_are_the_same() -> None:
         "/k.pem",
     )
     assert ours.verify_ssl is False
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "proxy"),
+    [
+        (None, "http://proxy:3128"),
+        ("example.com", "http://proxy:3128"),
+        ("localhost,10.0.0.0/8", None),
+        ("10.96.0.1", None),
+    ],
+)
+def test_a_proxy_is_used_where_the_synchronous_client_uses_it(
+    no_proxy: str | None, proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    if no_proxy:
+        monkeypatch.setenv("NO_PROXY", no_proxy)
+    sync = kubernetes.client.Configuration(host="https://10.96.0.1:443")
+    assert async_configuration(sync).proxy == proxy
+
+
+def test_the_client_asks_nobody_else_about_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own reading of NO_PROXY knows no networks, so a cluster's address would go through the proxy."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    async def ask() -> bytes:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        sync = kubernetes.client.Configuration(host=f"http://127.0.0.1:{port}")
+        client = async_client(async_configuration(sync))
+        async with server:
+            try:
+                found = await client.call_api("/version", "GET", _preload_content=False)
+                body: bytes = await found.read()
+                return body
+            finally:
+                await client.close()
+
+    assert asyncio.run(ask()) == b"{}"
 
 
 def test_a_coroutine_runs_also_where_a_loop_runs_already() -> None:

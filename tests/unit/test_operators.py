@@ -11,8 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, CronDataIntervalTimetable, CronPartitionTimetable, task
-from airflow.serialization.serialized_objects import DagSerialization
+from airflow.sdk import DAG, task
+from airflow_versions import (
+    CronDataIntervalTimetable,
+    CronPartitionTimetable,
+    DagSerialization,
+    needs_partitions,
+)
 from job_plans import STORE
 
 from airflow_provider_feast.model.command import FeastCommand
@@ -367,7 +372,9 @@ def test_an_operators_command_line(operator: Any, expected: list[str]) -> None:
     assert argv(operator, INTERVAL) == expected
 
 
-PARTITIONED = SimpleNamespace(timetable=CronPartitionTimetable("0 0 * * *", timezone="UTC"))
+PARTITIONED = SimpleNamespace(
+    timetable=CronPartitionTimetable and CronPartitionTimetable("0 0 * * *", timezone="UTC")
+)
 WINDOWS: list[Any] = [
     pytest.param(INTERVAL, None, Window(D1, D2), id="scheduled with a data interval"),
     pytest.param(INTERVAL, "2d", Window(D1, D2), id="a data interval wins over a lookback"),
@@ -389,11 +396,18 @@ WINDOWS: list[Any] = [
     pytest.param(
         {"logical_date": D2, "data_interval_end": None}, DAY, Window(D1, D2), id="logical date only"
     ),
-    pytest.param({"partition_date": D2, "dag": PARTITIONED}, None, Window(D2, D3), id="cron partition"),
+    pytest.param(
+        {"partition_date": D2, "dag": PARTITIONED},
+        None,
+        Window(D2, D3),
+        id="cron partition",
+        marks=needs_partitions,
+    ),
     pytest.param({"partition_date": D2, "dag": SimpleNamespace()}, DAY, Window(D2, D3), id="other partition"),
 ]
 
 
+@needs_partitions
 @pytest.mark.parametrize(
     ("date", "hours"),
     [
@@ -742,7 +756,7 @@ def test_what_is_to_come_is_not_loaded_unless_that_is_allowed(operator: Any, mor
         (FeastRepairOperator, {}),
     ],
 )
-@pytest.mark.parametrize("kind", ["partition", "interval"])
+@pytest.mark.parametrize("kind", [pytest.param("partition", marks=needs_partitions), "interval"])
 def test_a_run_that_starts_before_its_window_is_over_is_told_how_to_start_later(
     operator: Any, more: dict[str, Any], kind: str
 ) -> None:

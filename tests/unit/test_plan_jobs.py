@@ -136,6 +136,22 @@ def test_only_a_running_job_with_chunks_is_worth_keeping(change: dict[str, Any],
     assert is_record(a_job() | change) is kept
 
 
+def test_a_job_that_has_failed_before_its_pods_have_ended_is_waited_for() -> None:
+    """Until Kubernetes 1.31 the condition comes at once, and a pod may write on for its grace period."""
+    pod = index_pod(1, told(7), 1)
+    pod["status"]["phase"] = "Running"
+    cluster, waits = Cluster(a_job(), pod), 0
+
+    def wait(seconds: float) -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 3:
+            pod["status"]["phase"] = "Failed"
+
+    stop_and_wait(cluster, a_job(), "why", wait)  # type: ignore[arg-type]
+    assert waits == 3
+
+
 def test_stopping_ends_with_the_job_or_when_another_one_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     cluster = Cluster(a_job())

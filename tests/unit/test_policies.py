@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from airflow.sdk import DAG
-from airflow.serialization.serialized_objects import DagSerialization
+from airflow_versions import DagSerialization
 
 from airflow_provider_feast.model.errors import ERRORS, FeastError
 from airflow_provider_feast.operators import retries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_feast.jobs.remedies import remedy
 from airflow_provider_feast.model.result import CommandResult
 from airflow_provider_feast.runner.basics import Failure
+from airflow_provider_feast.runner.commands import import_feast
 from airflow_provider_feast.runner.guarding import newer_rows
 from airflow_provider_feast.runner.intervals import merged
 from airflow_provider_feast.runner.output import Mask
@@ -228,3 +231,14 @@ def test_what_an_apply_would_do_is_told_as_far_as_it_fits_deletions_first(tmp_pa
     assert told["omitted"] > 0
     report.changes({"delete": [], "create": [], "update": ["Entity other"]})
     assert report.body["changes"]["delete"] == names[:20], "a repository may hold several projects"
+
+
+def test_an_image_without_feast_is_no_fault_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "feast", None)
+    monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
+    with pytest.raises(
+        Failure, match="Feast cannot be imported in this image: ModuleNotFoundError"
+    ) as raised:
+        import_feast(slow_start=True)
+    assert raised.value.kind == "start_error"
+    assert "the image has Python and Feast" in remedy(raised.value.kind)

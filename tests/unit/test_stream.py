@@ -218,7 +218,7 @@ class Away:
 
 def test_credentials_that_cannot_be_had_for_a_moment_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(async_api, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(async_api, "ApiClient", lambda configuration: SimpleNamespace())
+    monkeypatch.setattr(async_api, "async_client", lambda configuration: SimpleNamespace())
     monkeypatch.setitem(async_api._GROUPS, "batch", lambda client: Batch())
     connect = Away(2)
 
@@ -229,6 +229,29 @@ def test_credentials_that_cannot_be_had_for_a_moment_are_waited_for(monkeypatch:
     found = asyncio.run(AsyncApi(connect, outage_seconds=60).read_job("ns", "load"))
     assert found is not None
     assert (found["metadata"]["name"], connect.asked) == ("load", 3)
+
+
+@pytest.mark.parametrize(
+    ("message", "asked"),
+    [
+        ('Operation cannot be fulfilled on resourcequotas \\"q\\": the object has been modified', 2),
+        ('leases.coordination.k8s.io \\"lock\\" already exists', 1),
+    ],
+)
+def test_a_conflict_over_a_quota_is_no_lease_that_exists(
+    monkeypatch: pytest.MonkeyPatch, message: str, asked: int
+) -> None:
+    monkeypatch.setattr(async_api, "FIRST_PAUSE", 0.01)
+    refused = Answer(f'{{"message": "{message}"}}'.encode(), status=409)
+    server = Api([refused, Answer(json.dumps(job("lock")).encode())], [])
+
+    async def create() -> Any:
+        api = AsyncApi(Away(0), outage_seconds=60)
+        api.send = server.send  # type: ignore[method-assign]
+        return await api.create_lease("ns", {"metadata": {"name": "lock"}})
+
+    made = asyncio.run(create())
+    assert (made is not None, len(server.asked)) == (asked == 2, asked)
 
 
 def test_credentials_that_cannot_be_had_at_all_are_an_error_that_says_so() -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowRescheduleException
+from airflow_versions import AirflowRescheduleException
 from job_objects import index_pod, told
 from job_plans import IMAGE
 from task_runs import (
@@ -356,7 +356,7 @@ def test_a_plan_of_which_nothing_is_left_is_a_success_without_another_job(
     monkeypatch.setattr(hook.cluster, "list_jobs", lambda selector: [failed], raising=False)
     pod = index_pod(1, told(5), 1)
     pod["metadata"]["ownerReferences"] = [{"uid": "uid-1"}]
-    monkeypatch.setattr(hook.cluster, "list_pods", lambda uid: [pod], raising=False)
+    monkeypatch.setattr(hook.cluster, "list_pods", lambda uid: [pod])
     run, pushed = make_run(monkeypatch, hook, operator)
     result = run.execute()
     assert (result["outcome"], result["job"], pushed["job_name"]) == ("succeeded", "feast-load", "feast-load")
