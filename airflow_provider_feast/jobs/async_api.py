@@ -28,8 +28,7 @@ from airflow_provider_feast.jobs.api import (
     status_message,
 )
 from airflow_provider_feast.jobs.client import UnresolvedError, async_client, resolving
-from airflow_provider_feast.jobs.doubt import Doubt
-from airflow_provider_feast.model.errors import AdmissionRefusedError, ApiUnavailableError, ForbiddenError
+from airflow_provider_feast.model.errors import AdmissionRefusedError, ApiUnavailableError
 
 Connect = Callable[[], Awaitable[Configuration]]
 """Resolves a cluster's address and credentials anew."""
@@ -108,26 +107,19 @@ class Patience:
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         await asyncio.sleep(pause)
 
-    async def bear(
-        self, error: Exception, verb: str, resource: str, namespace: str, doubt: Doubt | None = None
-    ) -> None:
+    async def bear(self, error: Exception, verb: str, resource: str, namespace: str) -> None:
         """Pause before the next try.
 
-        :param doubt: what was allowed before.
         :raises FeastError: when trying again cannot help, or the server has been away for too long.
         """
         now = asyncio.get_running_loop().time()
         self._since = now if self._since is None else self._since
         status = error.status if isinstance(error, ApiException) else None
         message = status_message(error.body) if isinstance(error, ApiException) else repr(error)
-        refusal = explain(status, message, verb, resource, namespace)
-        final = bool(status) and not passing(status, message)
-        if final and doubt is not None and isinstance(refusal, ForbiddenError):
-            final = not doubt.in_refusal(status, f"{verb} {resource} in {namespace}")
-        if final or now - self._since >= self._seconds:
+        if (status and not passing(status, message)) or now - self._since >= self._seconds:
             if isinstance(error, UnresolvedError):
                 raise _unresolved(error, verb, resource, namespace) from error
-            raise refusal from error
+            raise explain(status, message, verb, resource, namespace) from error
         await self.rest(_retry_after(error), self._seconds)
 
 
@@ -160,7 +152,6 @@ class AsyncApi:
         self._client: ApiClient | None = None
         self._stale: list[tuple[float, ApiClient]] = []
         self._connecting = asyncio.Lock()
-        self._doubt = Doubt()
 
     async def close(self) -> None:
         """Close its connections; the next request opens new ones."""
@@ -236,11 +227,10 @@ class AsyncApi:
             except ApiException as error:
                 if error.status in expected and not passing(error.status, status_message(error.body)):
                     return None
-                await patience.bear(error, verb, resource, namespace, self._doubt)
+                await patience.bear(error, verb, resource, namespace)
             except NO_ANSWER as error:
                 await patience.bear(error, verb, resource, namespace)
             else:
-                self._doubt.allowed(f"{verb} {resource} in {namespace}")
                 return found
 
     async def read_job(self, namespace: str, name: str) -> dict[str, Any] | None:

@@ -9,16 +9,14 @@ from kubernetes_asyncio.client.exceptions import ApiException
 
 from airflow_provider_feast.jobs.api import explain, status_message
 from airflow_provider_feast.jobs.async_api import NO_ANSWER, AsyncApi, read_json
-from airflow_provider_feast.jobs.doubt import Doubt
 
 
 async def events_about_objects(
-    api: AsyncApi, namespace: str, about: Iterable[tuple[str, str]], doubt: Doubt
+    api: AsyncApi, namespace: str, about: Iterable[tuple[str, str]]
 ) -> list[dict[str, Any]] | None:
     """The Events about some objects, or ``None`` where the server does not answer now.
 
     :param about: the kind and the name of each object.
-    :param doubt: what was allowed before.
     :raises ForbiddenError: when listing Events is not allowed.
     """
     found: list[dict[str, Any]] = []
@@ -28,10 +26,9 @@ async def events_about_objects(
             answer = await api.send("core", "list_namespaced_event", namespace, field_selector=selector)
             found += (await read_json(answer)).get("items") or []
         except ApiException as error:
-            if error.status == 403 and not doubt.in_refusal(403, "events"):
+            if error.status == 403:
                 raise explain(403, status_message(error.body), "list", "events", namespace) from error
             return None
         except NO_ANSWER:
             return None
-        doubt.allowed("events")
     return found

@@ -14,7 +14,6 @@ from kubernetes_asyncio.client.exceptions import ApiException
 from airflow_provider_feast.jobs.answers import OddAnswerError
 from airflow_provider_feast.jobs.api import explain, status_message
 from airflow_provider_feast.jobs.async_api import NO_ANSWER, AsyncApi, read_body
-from airflow_provider_feast.jobs.doubt import Doubt
 from airflow_provider_feast.jobs.log_positions import RECORD_BYTES, Positions, Trail, unread
 from airflow_provider_feast.jobs.logs import LogCursor, Say, before
 
@@ -71,7 +70,6 @@ class PodLogs:
         self.trail = Trail(self._positions)
         self.latest: datetime | None = None
         self._api, self._namespace, self._say = api, namespace, say
-        self._doubt = Doubt()
         self._said = 0
         self._cursors: dict[_Key, LogCursor] = {}
         self._read_at: dict[_Key, float] = {}
@@ -177,7 +175,7 @@ class PodLogs:
         try:
             text = (await read_body(await self._send(key))).decode(errors="replace")
         except ApiException as error:
-            if error.status == 403 and not self._doubt.in_refusal(403, "logs"):
+            if error.status == 403:
                 raise explain(403, status_message(error.body), "get", "pods/log", self._namespace) from error
             if error.status in (400, 404):  # no log: the container never ran, or its pod is gone
                 if ended:
@@ -186,7 +184,6 @@ class PodLogs:
             return False
         except NO_ANSWER:
             return False
-        self._doubt.allowed("logs")
         self._pass_on(key, text, ended=ended)
         if ended:
             self._read_to_end.add(key)

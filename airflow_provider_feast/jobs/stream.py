@@ -20,7 +20,6 @@ from airflow_provider_feast.jobs.async_api import (
     read_body,
     read_json,
 )
-from airflow_provider_feast.jobs.doubt import Doubt
 
 WATCH_SECONDS = 240
 """How long one watch lasts before it is opened anew."""
@@ -154,12 +153,11 @@ class ObjectStream:
 
         :raises FeastError: when Kubernetes refuses, or is away for too long.
         """
-        patience, version, lasted, doubt = Patience(self._api.outage_seconds), None, True, Doubt()
+        patience, version, lasted = Patience(self._api.outage_seconds), None, True
         while True:
             try:
                 version = await self._list() if version is None else version
                 patience.answered()
-                doubt.allowed(f"watch {self._kind.resource} in {self._namespace}")
                 self.away = False
                 before, began = lasted, time.monotonic()
                 try:
@@ -172,7 +170,7 @@ class ObjectStream:
                 version = None
             except (ApiException, *NO_ANSWER) as error:
                 version, self.away = None, True
-                await patience.bear(error, "watch", self._kind.resource, self._namespace, doubt)
+                await patience.bear(error, "watch", self._kind.resource, self._namespace)
                 continue
             if not (lasted or before):  # the second in a row that ended at once
                 await patience.rest()

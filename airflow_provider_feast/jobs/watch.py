@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from airflow_provider_feast.jobs.api import pods_selector
 from airflow_provider_feast.jobs.diagnose import diagnose
-from airflow_provider_feast.jobs.doubt import Doubt
 from airflow_provider_feast.jobs.events import events_about_objects
 from airflow_provider_feast.jobs.job_times import StartupClock, seconds_to_deadline
 from airflow_provider_feast.jobs.lock import RegistryLock
@@ -106,7 +105,6 @@ class JobWatch:
         self._pods: ObjectStream
         self._job: dict[str, Any] = {"metadata": {"name": target.name, "uid": target.uid}}
         self._events: list[dict[str, Any]] = []
-        self._doubt = Doubt()
         self._listed: list[dict[str, Any]] = []
         self._logs = PodLogs(self._api, target.namespace, say, positions)
         self._said: set[str] = set()
@@ -338,7 +336,7 @@ class JobWatch:
         """List the Events about the Job and its pods; where the server does not answer, the next time will do."""
         pods = [("Pod", pod["metadata"]["name"]) for pod in self._pods.present(self._target.uid)]
         about = [("Job", self._target.name), *pods]
-        found = await events_about_objects(self._api, self._target.namespace, about, self._doubt)
+        found = await events_about_objects(self._api, self._target.namespace, about)
         self._events = self._events if found is None else found
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-from airflow_provider_feast.jobs import doubt
 from airflow_provider_feast.jobs.async_api import AsyncApi, read_body
 from airflow_provider_feast.jobs.client import async_configuration
 from airflow_provider_feast.jobs.stream import Streams
@@ -160,35 +159,6 @@ def test_a_missing_right_is_named_with_the_rule_that_gives_it(waiting: Waiting) 
     waiting.sandbox.fault(f"/namespaces/{waiting.namespace}/pods", code=403, times=10_000)
     with pytest.raises(ForbiddenError, match=re.escape('resources: ["pods"], verbs: ["watch"]')):
         waiting.outcome(job)
-
-
-@pytest.mark.parametrize("code", [401, 403])
-def test_an_api_server_that_restarts_and_knows_no_roles_yet_ends_no_job(waiting: Waiting, code: int) -> None:
-    def disturb(line: str) -> None:
-        if line == "tick 3":
-            waiting.sandbox.fault(f"/namespaces/{waiting.namespace}/", code=code, times=8)
-            waiting.sandbox.cut_watches()
-
-    waiting.on_line = disturb
-    outcome = waiting.outcome(waiting.job(TICKING))
-    assert outcome is not None
-    assert outcome.state is JobState.SUCCEEDED
-    assert waiting.ticks == ALL_TICKS
-
-
-def test_a_right_that_is_taken_away_for_good_is_named(
-    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(doubt, "REFUSED_SECONDS", 1.0)
-
-    def take(line: str) -> None:
-        if line == "tick 3":
-            waiting.sandbox.fault(f"/namespaces/{waiting.namespace}/pods", code=403, times=10_000)
-            waiting.sandbox.cut_watches()
-
-    waiting.on_line = take
-    with pytest.raises(ForbiddenError, match=r"pods"):
-        waiting.outcome(waiting.job(TICKING.replace("range(12)", "range(600)")))
 
 
 def test_new_credentials_leave_alone_what_is_under_way_with_the_old_ones(waiting: Waiting) -> None:
