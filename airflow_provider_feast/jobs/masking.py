@@ -29,7 +29,7 @@ def tell_secrets(job: Object, container_name: str) -> Object:
     """
     job = copy.deepcopy(job)
     spec = job["spec"]["template"]["spec"]
-    container = next((c for c in spec["containers"] if c.get("name") == container_name), None)
+    container = next((c for c in spec.get("containers") or () if c.get("name") == container_name), None)
     if container is None or RUNNER not in (container.get("command") or ()):
         return job
     _mount_sources(spec, container)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from collections.abc import Mapping
@@ -143,7 +144,7 @@ def check_plain(value: Any, what: str) -> None:
             _check_text(item, place)
         elif not _is_plain(item):
             raise FeastDagError(
-                f"{place} is {type(item).__name__}, or a number that is too large",
+                f"{place} is {type(item).__name__}, or a number that JSON cannot hold",
                 remedy="use text, numbers, true, false, null, lists and mappings only",
             )
 
@@ -151,7 +152,7 @@ def check_plain(value: Any, what: str) -> None:
 def _is_plain(item: Any) -> bool:
     if isinstance(item, int):
         return abs(item) < _LARGEST
-    return item is None or isinstance(item, float)
+    return item is None or (isinstance(item, float) and math.isfinite(item))
 
 
 def _check_text(text: str, what: str) -> None:

@@ -153,9 +153,21 @@ def loosened(spec: dict[str, Any], profile: SecurityProfile) -> list[str]:
     return found
 
 
-def token_mounted(spec: Mapping[str, Any]) -> bool:
-    """Whether a finished pod spec mounts a token of its service account, as pods do that say nothing of it."""
-    return spec.get("automountServiceAccountToken") is not False
+def api_token(spec: Mapping[str, Any]) -> str:
+    """The field by which a finished pod spec gets a token for the Kubernetes API, and what it must be; else "".
+
+    Pods that say nothing of it get one. A projected token for somebody else (Vault, a cloud) is none for the API.
+    """
+    if spec.get("automountServiceAccountToken") is not False:
+        return "automountServiceAccountToken must be false"
+    for volume in spec.get("volumes") or ():
+        for source in (volume.get("projected") or {}).get("sources") or ():
+            token = source.get("serviceAccountToken")
+            audience = str((token or {}).get("audience") or "")
+            if token is not None and (not audience or "kubernetes.default" in audience):
+                name = f"volumes[{volume.get('name')}]"
+                return f"{name}.projected must not hold a serviceAccountToken for the Kubernetes API"
+    return ""
 
 
 def _containers(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

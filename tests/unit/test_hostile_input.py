@@ -7,16 +7,18 @@ import posixpath
 import re
 import subprocess
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from job_plans import STORE, make_plan
+from job_plans import STORE, make_context, make_plan
 
 from airflow_provider_feast.cli.manifests_command import rendered
 from airflow_provider_feast.jobs import yaml_text
+from airflow_provider_feast.jobs.builder import build_final_job
 from airflow_provider_feast.jobs.definitions import definitions_part
 from airflow_provider_feast.jobs.manifest import build_job
 from airflow_provider_feast.jobs.sources import resolve
@@ -409,6 +411,80 @@ def test_an_operator_is_refused_or_makes_a_job(values: dict[str, Any]) -> None:
         return explained(error)
     final(build_job(make_plan()._replace(settings=made)))
     return None
+
+
+INSIDE_A_JOB = [
+    path.split(".")
+    for path in (
+        *("metadata", "metadata.labels", "metadata.annotations", "metadata.annotations.x", "spec"),
+        *(
+            "spec.podFailurePolicy",
+            "spec.template",
+            "spec.template.metadata.annotations",
+            "spec.template.spec",
+        ),
+        *("pod", "pod.volumes", "pod.containers", "pod.initContainers", "pod.securityContext"),
+        *("pod.securityContext.sysctls", "pod.securityContext.seccompProfile", "volume", "volume.emptyDir"),
+        *("volume.secret", "volume.projected", "volume.projected.sources", "feast", "feast.command"),
+        *("feast.env", "feast.envFrom", "feast.volumeMounts", "feast.ports", "feast.securityContext"),
+        *("feast.securityContext.capabilities", "feast.livenessProbe", "feast.lifecycle.preStop"),
+    )
+]
+"""Fields of a Job; a path begins at the Job, the pod's spec, a volume of it, or the container."""
+
+
+def at_place(path: list[str], value: Any) -> dict[str, Any]:
+    """A part of a Job with a value at a place."""
+    if not path:
+        return value
+    if path[0] == "pod":
+        return {"spec": {"template": {"spec": at_place(path[1:], value)}}}
+    if path[0] in ("volume", "feast"):
+        inner = at_place(path[1:], value)
+        item = {"name": "feast", **inner} if isinstance(inner, dict) else inner
+        return at_place(["pod", "volumes" if path[0] == "volume" else "containers"], [item])
+    return {path[0]: at_place(path[1:], value)}
+
+
+OPTIONS = (
+    *(
+        "annotations",
+        "env_vars",
+        "env_from",
+        "secrets",
+        "volumes",
+        "volume_mounts",
+        "ports",
+        "init_containers",
+    ),
+    *("security_context", "container_security_context", "container_resources", "affinity", "tolerations"),
+    *("node_selector", "image_pull_secrets", "host_aliases", "hostnetwork", "backoff_limit", "dns_config"),
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(INSIDE_A_JOB), plain), max_size=2),
+    st.dictionaries(st.sampled_from(OPTIONS), plain, max_size=1),
+)
+@example([(["feast", "securityContext"], "x")], {})
+@example([(["pod", "containers"], None)], {})
+@example([(["feast", "volumeMounts"], [{"mountPath": "/x"}])], {})
+@example([(["metadata", "annotations"], "x")], {})
+@example([], {"secrets": "x"})
+@example([], {"node_selector": float("inf")})
+def test_a_part_of_a_job_is_refused_or_makes_a_job_that_is_one(
+    parts: list[tuple[list[str], Any]], options: dict[str, Any]
+) -> None:
+    hook = SimpleNamespace(is_in_cluster=False, get_namespace=lambda: None)
+    for overrides in [at_place(path, value) for path, value in parts] or [{}]:
+        try:
+            plan = make_plan(job_overrides=overrides, pod_options=options)
+            job = build_final_job(plan, hook, make_context())
+        except FeastError as error:
+            explained(error)
+            continue
+        assert "feast" in [container["name"] for container in final(job)]
+        assert loosened(job["spec"]["template"]["spec"], PROFILES["restricted"]) == []
 
 
 # --- masking -----------------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.fields import FIELDS
 from airflow_provider_feast.model.security import (
     PROFILES,
+    api_token,
     container_security_context,
     loosened,
     pod_security_context,
     profile_named,
-    token_mounted,
 )
 from airflow_provider_feast.sandbox.admission.podsecurity import violations
 
@@ -221,7 +221,7 @@ def test_an_empty_dir_without_a_limit_needs_a_writable_root() -> None:
     ],
 )
 def test_a_pod_that_says_nothing_mounts_a_token(spec: dict[str, Any], mounted: bool) -> None:
-    assert token_mounted(spec) is mounted
+    assert bool(api_token(spec)) is mounted
 
 
 @pytest.mark.parametrize("case", [*BASELINE, *RESTRICTED])
