@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_feast.jobs import reviews, yaml_text
+from airflow_provider_feast.jobs import doubts, reviews, yaml_text
 from airflow_provider_feast.jobs.preflight import Preflight, no_namespace, unanswered
 from airflow_provider_feast.model import podsecurity
 from airflow_provider_feast.model.command import FeastCommand
@@ -141,6 +141,7 @@ def _configuration(subject: Subject) -> Iterator[Finding]:
     try:
         text = hook.readable_configuration()
         if text is None:
+            yield from _doubts(hook.resolved.warnings)
             yield not_checked("configuration", "feature_store.yaml lies where Airflow does not read it")
             return
         content = check_feature_store(yaml_text.load(text, "feature_store.yaml"), "feature_store.yaml")
@@ -157,6 +158,14 @@ def _configuration(subject: Subject) -> Iterator[Finding]:
         yield passed(
             "configuration", f"feature_store.yaml is one, of project {str(content.get('project'))!r}"
         )
+        settings = hook.resolved.settings
+        yield from _doubts([*hook.resolved.warnings, *doubts.of_configuration(settings, content)])
+
+
+def _doubts(found: Iterable[doubts.Doubt]) -> Iterator[Finding]:
+    """As warnings, each once."""
+    for doubt in found:
+        yield warned("configuration", doubt.what, doubt.remedy)
 
 
 def _feature_store(subject: Subject) -> Iterator[Finding]:

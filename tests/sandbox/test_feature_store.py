@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -211,6 +212,31 @@ def test_the_preflight_says_what_keeps_a_store_from_being_ready(place: Place) ->
     (broken,) = checks(place)["feature store"]
     assert broken[0] == "fail"
     assert "no storage class" in broken[1]
+
+
+CLIENT = """
+project: p
+provider: local
+registry: {registry_type: remote, path: feast-store-registry.stores.svc:443, cert: /tls/registry/tls.crt}
+auth: {type: kubernetes}
+"""
+"""A client's configuration as the Feast operator writes it by default on OpenShift."""
+
+
+def test_the_preflight_says_what_a_clients_configuration_wants_that_pods_have_not(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = json.loads(os.environ["AIRFLOW_CONN_FEAST_DEFAULT"])
+    known["extra"] |= {"configuration": "", "feature_store_resource": "store"}
+    monkeypatch.setenv("AIRFLOW_CONN_FEAST_DEFAULT", json.dumps(known))
+    body = {"metadata": {"name": "feast-store-client"}, "data": {"feature_store.yaml": CLIENT}}
+    client.CoreV1Api(place.api).create_namespaced_config_map(place.namespace, body)
+    place.create()
+    place.become("Ready", feastVersion="0.67.0", clientConfigMap="feast-store-client")
+    found = [what for status, what in checks(place)["configuration"] if status == "warn"]
+    assert len(found) == 2
+    assert "want the token of the pods' account" in found[0]
+    assert "wants the certificate /tls/registry/tls.crt (registry.cert)" in found[1]
 
 
 @pytest.mark.parametrize(

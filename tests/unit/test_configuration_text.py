@@ -179,9 +179,25 @@ def test_secrets_in_plain_text_are_named_and_not_quoted() -> None:
     store = {**STORE, "online_store": {"type": "redis", "password": "hunter2!", "token": "${TOKEN}"}}
     found = resolved({"configuration": store, "env": {"DB_PASSWORD": "hunter2!"}})
     assert len(found.warnings) == 2
-    assert "DB_PASSWORD" in found.warnings[0]
-    assert "online_store.password" in found.warnings[1]
-    assert "hunter2" not in "".join(found.warnings)
+    assert "DB_PASSWORD" in found.warnings[0].what
+    assert "online_store.password" in found.warnings[1].what
+    assert "hunter2" not in "".join(map(str, found.warnings))
+
+
+def test_passwords_inside_of_addresses_are_named_and_not_quoted() -> None:
+    store = {
+        **STORE,
+        "registry": {"registry_type": "sql", "path": "postgresql://feast:hunter2@db/feast"},
+        "online_store": {"hosts": [{"address": "a:1"}, {"address": "redis://:hunter2@b:1"}]},
+        "offline_store": {"path": "postgresql://feast:${PASSWORD}@db/feast"},
+    }
+    proxy = "http://u:hunter2@proxy.example.com:3128"
+    found = [str(doubt) for doubt in resolved({"configuration": store, "https_proxy": proxy}).warnings]
+    assert len(found) == 3
+    assert "https_proxy holds a password in plain text" in found[0]
+    assert "the configuration holds registry.path in plain text" in found[1]
+    assert "the configuration holds online_store.hosts[1].address in plain text" in found[2]
+    assert "hunter2" not in "".join(found)
 
 
 KUBERNETES_AUTH = TEXT + "auth: {type: kubernetes}\n"
@@ -196,6 +212,10 @@ KUBERNETES_AUTH = TEXT + "auth: {type: kubernetes}\n"
         ({"configuration": KUBERNETES_AUTH, "kubernetes_api_access": True}, False),
         ({"configuration": KUBERNETES_AUTH, "env": {"LOCAL_K8S_TOKEN": {"secret": "t", "key": "k"}}}, False),
         ({"configuration": TEXT + "auth: {type: no_auth}\n"}, False),
+        ({"configuration": TEXT + "auth: {type: oidc}\n"}, True),
+        ({"configuration": TEXT + "auth: {type: oidc, token_env_var: T}\n"}, False),
+        ({"configuration": TEXT + "auth: {type: oidc, client_secret: '${S}'}\n"}, False),
+        ({"configuration": TEXT + "auth: {type: oidc}\n", "env": {"FEAST_OIDC_TOKEN": "${T}"}}, False),
         ({"configuration": TEXT + "auth: none\n"}, False),
     ],
 )
@@ -210,8 +230,59 @@ def test_a_configuration_that_wants_a_token_says_so_where_pods_have_none(
             ("configmaps", "feast-shop-client", config_map(KUBERNETES_AUTH)),
         )
     }
-    found = [text for text in resolved(extra, objects).warnings if "kubernetes_api_access" in text]
+    found = [doubt for doubt in resolved(extra, objects).warnings if "kubernetes_api_access" in doubt.remedy]
     assert len(found) == warned
+
+
+TLS = (
+    TEXT
+    + "online_store: {type: remote, path: https://feast-shop-online.features.svc:443, cert: /tls/online/tls.crt}\n"
+)
+ON_OPENSHIFT = {"ca_bundle_config_map": "feast-shop-client-ca", "ca_bundle_key": "service-ca.crt"}
+TRUSTED = {"configuration_patch": {"online_store": {"cert": "/feast/ca/ca-bundle.crt"}}}
+
+
+@pytest.mark.parametrize(
+    ("extra", "warned"),
+    [
+        ({}, True),
+        (ON_OPENSHIFT, True),
+        ({**ON_OPENSHIFT, **TRUSTED}, False),
+        ({"pod_options": {"volume_mounts": [{"name": "tls", "mountPath": "/tls/online"}]}}, False),
+        ({"pod_options": {"volume_mounts": [{"name": "tls", "mountPath": "/tls/registry"}]}}, True),
+        (
+            {
+                "job_overrides": {
+                    "spec": {
+                        "template": {
+                            "spec": {
+                                "containers": [
+                                    {"name": "feast", "volumeMounts": [{"mountPath": "/tls/online"}]}
+                                ]
+                            }
+                        }
+                    }
+                }
+            },
+            False,
+        ),
+    ],
+)
+def test_a_certificate_that_only_the_operators_own_pods_have_is_named(
+    extra: dict[str, Any], warned: bool
+) -> None:
+    objects = {
+        ("featurestores", "features", "shop"): feature_store(),
+        ("configmaps", "features", "feast-shop-client"): config_map(TLS),
+    }
+    found = [
+        d for d in resolved({"feature_store_resource": "shop", **extra}, objects).warnings if "cert" in d.what
+    ]
+    assert len(found) == warned
+    for doubt in found:
+        assert "/tls/online/tls.crt (online_store.cert)" in doubt.what
+        assert "feast-shop-client-ca" in doubt.remedy
+        assert '{"online_store": {"cert": "/feast/ca/ca-bundle.crt"}}' in doubt.remedy
 
 
 # --- FeatureStore ---------------------------------------------------------------------------------------
