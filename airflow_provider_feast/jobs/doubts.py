@@ -9,6 +9,7 @@ from airflow_provider_feast.jobs.manifest import CONTAINER
 from airflow_provider_feast.jobs.paths import CA_DIR, CA_FILE
 from airflow_provider_feast.model import plain_secrets
 from airflow_provider_feast.model.settings import FeastSettings
+from airflow_provider_feast.model.sources import SecretConfiguration, SecretRef
 
 _OPERATORS_FILES = ("/tls/", "/etc/pki/tls/custom-certs/")
 """Where the Feast operator's own pods have certificates (its ``tls.go``); a client's configuration names them, too."""
@@ -38,12 +39,23 @@ def of_settings(settings: FeastSettings) -> Iterator[Doubt]:
             f"env sets {name} in plain text, so everybody who may read Jobs can read it",
             '{"secret": NAME, "key": KEY} takes it from a Secret',
         )
+    if settings.command_mode == "cli" and _uses_secrets(settings):
+        yield Doubt(
+            "command_mode='cli' runs plain Feast: values of Secrets are not masked in what it prints",
+            "use command_mode='runner' where that may happen",
+        )
     for name in ("http_proxy", "https_proxy"):
         if plain_secrets.passwords_in(getattr(settings, name)):
             yield Doubt(
                 f"{name} holds a password in plain text, so everybody who may read Jobs can read it",
                 f"use a proxy that asks for none, or take {name.upper()} from a Secret with env (git does without it)",
             )
+
+
+def _uses_secrets(settings: FeastSettings) -> bool:
+    references = any(isinstance(value, SecretRef) for value in settings.env.values())
+    whole = any(source.startswith("secret/") for source in settings.env_from)
+    return references or whole or isinstance(settings.configuration, SecretConfiguration)
 
 
 def of_configuration(settings: FeastSettings, content: Any, feature_store: str = "") -> Iterator[Doubt]:

@@ -34,6 +34,7 @@ from airflow_provider_feast.model.preflight import (
     warned,
 )
 from airflow_provider_feast.model.rights import FEATURE_STORES
+from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.sources import (
     ConfigMapConfiguration,
     FeatureStoreConfiguration,
@@ -76,6 +77,18 @@ def inspect(subject: Subject) -> Report:
             found.append(failed("API", error))
             break
     return report_of(found)
+
+
+def deep_refused(settings: FeastSettings, command: str) -> Finding | None:
+    """Why a command is not run as a deep check, or ``None``."""
+    if command != "configuration" or settings.command_mode != "cli":
+        return None
+    return not_checked(
+        "deep check",
+        "`feast configuration` prints the values of Secrets that the configuration refers to, and command_mode='cli' has "
+        "no runner that masks them",
+        "use --deep version (deep='version'), or command_mode='runner'",
+    )
 
 
 def _connection(subject: Subject) -> Iterator[Finding]:

@@ -200,6 +200,21 @@ def test_passwords_inside_of_addresses_are_named_and_not_quoted() -> None:
     assert "hunter2" not in "".join(found)
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"config_secret": "s"},
+        {"env_from": "configmap/c, secret/s"},
+        {"env": {"A": {"secret": "s", "key": "k"}}},
+    ],
+)
+def test_plain_feast_masks_nothing_and_that_is_told(extra: dict[str, Any]) -> None:
+    assert resolved(extra).warnings == ()
+    (doubt,) = resolved({**extra, "command_mode": "cli"}).warnings
+    assert "values of Secrets are not masked" in doubt.what
+    assert resolved({"command_mode": "cli", "env_from": "configmap/c"}).warnings == ()
+
+
 KUBERNETES_AUTH = TEXT + "auth: {type: kubernetes}\n"
 
 
