@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_feast.jobs import doubts, reviews, yaml_text
-from airflow_provider_feast.jobs.preflight import Preflight, no_namespace, unanswered
+from airflow_provider_feast.jobs.preflight import Preflight, hopeless, no_namespace, unanswered
 from airflow_provider_feast.model import podsecurity
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import (
@@ -131,8 +131,8 @@ def _namespace(subject: Subject) -> Iterator[Finding]:
 
 
 def _rights(subject: Subject) -> Iterator[Finding]:
-    more = (FEATURE_STORES,) if _depends_on(subject) else ()
     hook = subject.hook
+    more = [((FEATURE_STORES,), namespace) for _, namespace in _depends_on(subject)]
     lock = lock_of(hook.settings, hook.namespace, FeastCommand("apply"))  # a command that writes
     yield from Preflight(hook).rights(lock, more)
 
@@ -163,10 +163,11 @@ def _configuration(subject: Subject) -> Iterator[Finding]:
     except MissingObjectError as error:
         if not isinstance(hook.settings.configuration, ConfigMapConfiguration):
             yield failed("configuration", error)  # the other is said by the check of objects
-    except ForbiddenError as error:
-        yield unanswered("configuration", error)
     except FeastError as error:
-        yield failed("configuration", error)
+        if hopeless(error):
+            raise
+        needless = isinstance(error, ForbiddenError) and _resolves(hook)  # only this check reads it
+        yield unanswered("configuration", error) if needless else failed("configuration", error)
     else:
         yield passed(
             "configuration", f"feature_store.yaml is one, of project {str(content.get('project'))!r}"
