@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import html
 import json
 import os
 import re
@@ -17,8 +18,9 @@ _SECRET_NAME = re.compile(
     r"passw|passphrase|secret|token|credential|api_?key|access_?key|private_?key|account_?key|conn(ection)?_?str",
     re.I,
 )
-_NO_SECRET = re.compile(r"_(file|path|dir|uri_prefix)$", re.I)
+_NO_SECRET = re.compile(r"_(file|path|dir|ur[il]|uri_prefix)$", re.I)
 _PUBLIC_KEYS = ("project", "provider", "type", "registry_type", "registry_store_type")
+_ESCAPE = re.compile(r"\\u([0-9a-f]{4})")
 _PART = re.compile(r"(?:password|passwd|pwd|secret|token|key)=([^\s;,&]+)", re.I)
 
 
@@ -65,14 +67,43 @@ def secrets_in(content: Any, key: str = "") -> Iterator[str]:
         yield str(content)
 
 
+def secrets_of_json(value: str) -> list[str]:
+    """What a JSON text holds under names of secrets, such as the key of a service account."""
+    if not value.lstrip().startswith(("{", "[")):
+        return []
+    try:
+        left, found = [json.loads(value)], []
+    except (ValueError, RecursionError):
+        return []
+    while left:
+        item = left.pop()
+        left += item if isinstance(item, list) else item.values() if isinstance(item, dict) else ()
+        for name, inner in item.items() if isinstance(item, dict) else ():
+            if isinstance(inner, str) and _SECRET_NAME.search(name) and not _NO_SECRET.search(name):
+                found.append(inner)
+    return found
+
+
+def _as_yaml(match: re.Match[str]) -> str:
+    """A character that JSON escapes, as YAML does."""
+    code = match[1].upper()
+    return f"\\x{code[2:]}" if code.startswith("00") else f"\\u{code}"
+
+
 def forms(value: str) -> Iterator[str]:
-    """A secret as it may show up: whole, line by line, its parts, and as URL, Python, JSON and base64 spell it."""
+    """A secret as it may show up: whole, line by line, its parts, and as other languages spell it."""
     lines = {value, value.strip(), one_line(value), *value.splitlines()}
     lines |= {match[1] for match in _PART.finditer(value)}
+    lines |= {
+        line for text in secrets_of_json(value) for line in text.splitlines() if not line.startswith("-----")
+    }
     with contextlib.suppress(ValueError):
         password = urllib.parse.urlsplit(value).password or ""
         lines |= {password, urllib.parse.unquote(password)}
     for line in (line for line in lines if len(line) >= MIN_SECRET):
         yield from (line, urllib.parse.quote(line, safe=""), urllib.parse.quote_plus(line))
-        yield from (repr(line)[1:-1], json.dumps(line)[1:-1], json.dumps(line, ensure_ascii=False)[1:-1])
+        yield from (repr(line)[1:-1], ascii(line)[1:-1], json.dumps(line, ensure_ascii=False)[1:-1])
+        plain = json.dumps(line)[1:-1]
+        yield from (plain, _ESCAPE.sub(_as_yaml, plain))
+        yield from (line.replace("'", "''"), html.escape(line), html.escape(line, quote=False))
         yield base64.b64encode(line.encode("utf-8", "surrogateescape")).decode().rstrip("=")

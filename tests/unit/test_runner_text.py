@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import html
 import importlib.util
 import json
 import os
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from airflow_provider_feast.model.configurations import SECRET_NAME
 from airflow_provider_feast.model.errors import ERRORS
+from airflow_provider_feast.model.plain_secrets import SECRET_NAME
 from airflow_provider_feast.model.result import RESULT_SCHEMA, CommandResult
 from airflow_provider_feast.runner import basics
 from airflow_provider_feast.runner.assemble import MODULES, assemble, assembled
@@ -142,6 +144,46 @@ def test_parts_of_connection_strings_are_masked_by_themselves() -> None:
     assert (
         mask.bytes(b"auth s3cret-one; s3cret/two; s3cret%2Ftwo; ssl=true") == b"auth ***; ***; ***; ssl=true"
     )
+
+
+@pytest.mark.parametrize(
+    "secret", ["it's a: secret # yes", "'quoted' pass: word", "päss'wörd: €x", 'a&b<c>"d-secret']
+)
+@pytest.mark.parametrize(
+    "spell",
+    [
+        yaml.safe_dump,
+        lambda text: yaml.safe_dump([text], allow_unicode=True),
+        lambda text: yaml.safe_dump(text, default_style='"'),
+        lambda text: "where password = '{}'".format(text.replace("'", "''")),
+        lambda text: f"<Message>{html.escape(text)}</Message>",
+        lambda text: f"<Message>{html.escape(text, quote=False)}</Message>",
+        ascii,
+    ],
+    ids=["yaml", "yaml-unicode", "yaml-quoted", "sql", "html", "xml", "ascii"],
+)
+def test_a_secret_is_masked_as_yaml_sql_and_markup_spell_it(secret: str, spell: Any) -> None:
+    said = masked(secret).bytes(spell(secret).encode()).decode()
+    assert "***" in said
+    assert not any(part in said for part in ("secret", "quoted", "pass:", "rd: "))
+
+
+def test_secrets_inside_of_json_are_masked_by_themselves() -> None:
+    account = {
+        "type": "service_account",
+        "private_key": "-----BEGIN PRIVATE KEY-----\nbGluZS1vbmU\n-----END PRIVATE KEY-----\n",
+        "token_uri": "https://oauth2.example.com/token",
+        "accounts": [{"client_secret": "s3cret-inside", "name": "somebody"}],
+    }
+    mask = masked(json.dumps(account))
+    said = (
+        b"type service_account key bGluZS1vbmU of somebody s3cret-inside at https://oauth2.example.com/token"
+    )
+    assert (
+        mask.bytes(said)
+        == b"type service_account key *** of somebody *** at https://oauth2.example.com/token"
+    )
+    assert masked("{not json: s3cret}").bytes(b"{not json: s3cret}") == b"***"
 
 
 def test_pydantic_s_cut_values_are_masked_because_half_a_secret_matches_nothing() -> None:
