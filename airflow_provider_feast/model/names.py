@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 
 from airflow_provider_feast.model.errors import FeastDagError
 
-_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_OBJECT_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _KEY = re.compile(r"(?!\.\.)[-._a-zA-Z0-9]{1,253}")
 _PATH_BYTES = 1024
 
@@ -29,10 +29,10 @@ def check_object_name(name: Any, what: str) -> str:
 
     :raises FeastDagError: when the API would refuse it.
     """
-    if not isinstance(name, str) or not _OBJECT_NAME.fullmatch(name) or ".." in name:
+    if not isinstance(name, str) or not _OBJECT_NAME.fullmatch(name):
         raise FeastDagError(
             f"{what}={name!r} cannot be the name of a Kubernetes object",
-            remedy="use lower-case letters, digits, '-' and '.', at most 253, a letter or digit at both ends",
+            remedy="use lower-case letters, digits, '-' and '.', at most 253, no '-' at an end or beside a '.'",
         )
     return name
 

@@ -143,7 +143,7 @@ def loosened(spec: dict[str, Any], profile: SecurityProfile) -> list[str]:
         found += [
             f"volumes[{volume.get('name')}].emptyDir.sizeLimit must be set"
             for volume in spec.get("volumes") or ()
-            if "emptyDir" in volume and not (volume["emptyDir"] or {}).get("sizeLimit")
+            if "emptyDir" in volume and _unlimited((volume["emptyDir"] or {}).get("sizeLimit"))
         ]
         found += [
             f"{where}.securityContext.readOnlyRootFilesystem must be true"
@@ -151,6 +151,11 @@ def loosened(spec: dict[str, Any], profile: SecurityProfile) -> list[str]:
             if not (container.get("securityContext") or {}).get("readOnlyRootFilesystem")
         ]
     return found
+
+
+def _unlimited(size: Any) -> bool:
+    """Whether a quantity sets no limit: kubelets take 0 for none."""
+    return not any(digit in str(size or "") for digit in "123456789")
 
 
 def api_token(spec: Mapping[str, Any]) -> str:

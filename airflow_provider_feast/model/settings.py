@@ -25,7 +25,8 @@ from airflow_provider_feast.model.registry import read_rest_address
 from airflow_provider_feast.model.security import RUN_AS_USER, profile_named
 from airflow_provider_feast.model.windows import parse_duration
 
-QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
+QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
+_NOTHING = re.compile(r"0+(\.0+)?\D*")
 
 
 class FeastSettings(NamedTuple):
@@ -154,6 +155,12 @@ def check_settings(settings: FeastSettings) -> FeastSettings:
             raise FeastDagError(
                 f"{name}={getattr(settings, name)!r} is not a Kubernetes quantity",
                 remedy="write e.g. 500m or 2 for CPU, 512Mi or 2Gi for memory",
+            )
+    for name in ("cpu_limit", "memory_limit", "tmp_size"):
+        if _NOTHING.fullmatch(str(getattr(settings, name))):
+            raise FeastDagError(
+                f"{name}={getattr(settings, name)!r} is no limit: Kubernetes takes 0 for as much as there is",
+                remedy="name how much it may be",
             )
     check_image(settings.image, "image")
     profile_named(settings.security_profile)

@@ -206,9 +206,10 @@ def test_a_writable_root_needs_the_profile_that_says_so(
 
 def test_an_empty_dir_without_a_limit_needs_a_writable_root() -> None:
     spec = pod_spec("restricted")
-    spec["volumes"][0]["emptyDir"] = {"medium": "Memory"}
-    assert loosened(spec, PROFILES["restricted"]) == ["volumes[tmp].emptyDir.sizeLimit must be set"]
-    assert loosened(spec, PROFILES["writable-root"]) == []
+    for unlimited in ({"medium": "Memory"}, {"sizeLimit": "0"}, {"sizeLimit": 0}, {"sizeLimit": "0Mi"}):
+        spec["volumes"][0]["emptyDir"] = unlimited
+        assert loosened(spec, PROFILES["restricted"]) == ["volumes[tmp].emptyDir.sizeLimit must be set"]
+        assert loosened(spec, PROFILES["writable-root"]) == []
 
 
 @pytest.mark.parametrize(
