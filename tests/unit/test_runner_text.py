@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import base64
 import html
 import importlib.util
 import json
@@ -224,6 +225,43 @@ def test_values_of_mounted_secrets_are_masked_directories_and_single_files(tmp_p
     places = [str(tmp_path), str(tmp_path / "single"), str(tmp_path / "nowhere")]
     mask = masked(*runner.secret_files(places))
     assert mask.bytes(b"a bGluZS1vbmU b single-file-value") == b"a *** b ***"
+
+
+def test_values_in_directories_of_a_mounted_secret_are_masked(tmp_path: Path) -> None:
+    (tmp_path / "..data" / "deep").mkdir(parents=True)
+    (tmp_path / "..data" / "deep" / "key").write_text("deep-file-value")
+    (tmp_path / "deep").symlink_to("..data/deep")
+    mask = masked(*runner.secret_files([str(tmp_path)]))
+    assert mask.bytes(b"a deep-file-value") == b"a ***"
+
+
+@pytest.mark.parametrize("size", [40, 1_000_000])
+def test_a_secret_that_is_no_text_is_masked_and_stops_nothing(tmp_path: Path, size: int) -> None:
+    """A keystore, a keytab, a password in another encoding."""
+    content = bytes(range(128, 256)) * (size // 128 + 1)
+    (tmp_path / "store.jks").write_bytes(content)
+    mask = masked(*runner.secret_files([str(tmp_path)]))
+    assert mask.bytes(b"is " + base64.b64encode(content) + b" here") in (
+        b"is *** here",
+        b"is ***= here",
+        b"is ***== here",
+    )
+    assert masked("s\udce4cret-\udcff").bytes(b"is s\xe4cret-\xff") == b"is ***"
+
+
+def test_certificates_are_no_secrets_but_the_key_beside_them_is(tmp_path: Path) -> None:
+    certificate = "-----BEGIN CERTIFICATE-----\npublic-line\n-----END CERTIFICATE-----\n"
+    key = "-----BEGIN PRIVATE KEY-----\nsecret-line\n-----END PRIVATE KEY-----\n"
+    (tmp_path / "tls.pem").write_text(certificate + key + certificate)
+    mask = masked(*runner.secret_files([str(tmp_path)]))
+    assert mask.bytes(b"public-line secret-line") == b"public-line ***"
+    assert len(masked(certificate * 5000)._secrets) == 0
+
+
+def test_of_a_large_secret_each_line_is_masked() -> None:
+    mask = masked("\n".join(f"secret-line-{number:06}" for number in range(2000)))
+    assert mask.bytes(b"a secret-line-001234 b") == b"a *** b"
+    assert mask.longest < 60_000
 
 
 # --- output -------------------------------------------------------------------------------------------
