@@ -96,7 +96,7 @@ class FeastHook(BaseHook):
         """
         try:
             extra = json.loads(text) if text else {}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FeastConfigurationError(
                 f"the field Extra is not JSON: {error}",
                 where=f"connection {self.feast_conn_id!r}",

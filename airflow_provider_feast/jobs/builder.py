@@ -21,7 +21,7 @@ from airflow_provider_feast.jobs.manifest import CONTAINER, JobPlan, build_job
 from airflow_provider_feast.jobs.masking import tell_secrets
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.errors import FeastDagError
-from airflow_provider_feast.model.merge import check_overrides, merge
+from airflow_provider_feast.model.merge import merge
 from airflow_provider_feast.model.names import check_plain
 from airflow_provider_feast.model.security import api_token, loosened, profile_named
 from airflow_provider_feast.model.shape import check_shape
@@ -99,7 +99,6 @@ def build_final_job(plan: JobPlan, hook: Any, context: Any) -> dict[str, Any]:
     job = finalize(built, wanted, plan.settings.pod_options)
     overrides = dict(plan.settings.job_overrides)
     if overrides:
-        check_overrides(overrides, naming.OUR_LABELS)
         job = merge(job, overrides)
     check_plain(job, "the Job")
     check_shape(job, _SOURCES, whole=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from airflow_provider_feast.jobs.manifest import CONTAINER
@@ -34,11 +34,12 @@ class Doubt(NamedTuple):
 
 def of_settings(settings: FeastSettings) -> Iterator[Doubt]:
     """What the connection and the operator say in plain text."""
-    for name in plain_secrets.in_environment(settings.env):
-        yield Doubt(
-            f"env sets {name} in plain text, so everybody who may read Jobs can read it",
-            '{"secret": NAME, "key": KEY} takes it from a Secret',
-        )
+    for field, variables in _variables(settings):
+        for name in plain_secrets.in_environment(variables):
+            yield Doubt(
+                f"{field} sets {name} in plain text, so everybody who may read Jobs can read it",
+                '{"secret": NAME, "key": KEY} in env takes it from a Secret',
+            )
     if settings.command_mode == "cli" and _uses_secrets(settings):
         yield Doubt(
             "command_mode='cli' runs plain Feast: values of Secrets are not masked in what it prints",
@@ -50,6 +51,25 @@ def of_settings(settings: FeastSettings) -> Iterator[Doubt]:
                 f"{name} holds a password in plain text, so everybody who may read Jobs can read it",
                 f"use a proxy that asks for none, or take {name.upper()} from a Secret with env (git does without it)",
             )
+
+
+def _variables(settings: FeastSettings) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each field that sets variables of the pods, and those."""
+    yield "env", settings.env
+    given = settings.pod_options.get("env_vars")
+    yield "pod_options", given if isinstance(given, Mapping) else _by_name(_list(given))
+    yield "job_overrides", _by_name(item for part in _containers(settings) for item in _list(part.get("env")))
+
+
+def _by_name(items: Iterable[Any]) -> dict[str, Any]:
+    """Variables as a pod's manifest lists them, mappings or the client's objects."""
+    pairs = (
+        (item.get("name"), item.get("value"))
+        if isinstance(item, Mapping)
+        else (getattr(item, "name", ""), getattr(item, "value", None))
+        for item in items
+    )
+    return {str(name): value for name, value in pairs}
 
 
 def _uses_secrets(settings: FeastSettings) -> bool:
@@ -109,16 +129,26 @@ def _mounted(settings: FeastSettings) -> Iterator[str]:
     """Where something is mounted besides the provider's own parts."""
     if settings.ca_bundle_config_map:
         yield CA_DIR
-    for item in settings.pod_options.get("volume_mounts") or ():
+    for item in _list(settings.pod_options.get("volume_mounts")):
         path = item.get("mountPath") if isinstance(item, Mapping) else getattr(item, "mount_path", None)
         yield str(path)
-    spec = _part(_part(_part(settings.job_overrides, "spec"), "template"), "spec")
-    for container in spec.get("containers") or ():
+    for container in _containers(settings):
         if container.get("name") == CONTAINER:
-            yield from (str(item.get("mountPath")) for item in container.get("volumeMounts") or ())
+            yield from (str(item.get("mountPath")) for item in _list(container.get("volumeMounts")))
+
+
+def _containers(settings: FeastSettings) -> list[Mapping[str, Any]]:
+    """The containers of ``job_overrides``."""
+    spec = _part(_part(_part(settings.job_overrides, "spec"), "template"), "spec")
+    return [container for container in _list(spec.get("containers")) if isinstance(container, Mapping)]
 
 
 def _part(value: Any, name: str) -> Mapping[str, Any]:
     """A mapping inside a mapping, or an empty one."""
     found = value.get(name) if isinstance(value, Mapping) else None
     return found if isinstance(found, Mapping) else {}
+
+
+def _list(value: Any) -> Iterable[Any]:
+    """A list, or an empty one; what is none is refused when the Job is built."""
+    return value if isinstance(value, (list, tuple)) else ()

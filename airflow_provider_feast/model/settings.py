@@ -13,7 +13,7 @@ from airflow_provider_feast.model.definitions import Definitions, read_definitio
 from airflow_provider_feast.model.environment import Value, check_env_from, read_environment
 from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDagError, FeastError
 from airflow_provider_feast.model.fields import FIELD_NAMES, FIELDS, Field
-from airflow_provider_feast.model.merge import merge
+from airflow_provider_feast.model.merge import check_overrides, merge
 from airflow_provider_feast.model.names import (
     check_image,
     check_key,
@@ -21,6 +21,7 @@ from airflow_provider_feast.model.names import (
     check_plain,
     text_problem,
 )
+from airflow_provider_feast.model.naming import OUR_LABELS
 from airflow_provider_feast.model.registry import read_rest_address
 from airflow_provider_feast.model.security import RUN_AS_USER, profile_named
 from airflow_provider_feast.model.windows import parse_duration
@@ -163,6 +164,7 @@ def check_settings(settings: FeastSettings) -> FeastSettings:
                 remedy="name how much it may be",
             )
     check_image(settings.image, "image")
+    check_overrides(settings.job_overrides, OUR_LABELS)
     profile_named(settings.security_profile)
     if settings.lookback:
         parse_duration(settings.lookback, "lookback")

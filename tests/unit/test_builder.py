@@ -15,7 +15,7 @@ from airflow_provider_feast.jobs.builder import build_final_job
 from airflow_provider_feast.jobs.manifest import build_job
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
-from airflow_provider_feast.model.errors import FeastDagError
+from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDagError
 
 HOOK_PATH = "airflow.providers.cncf.kubernetes.operators.pod.pod_mutation_hook"
 
@@ -311,9 +311,10 @@ def test_a_sidecar_of_ones_own_must_be_as_locked_down_as_ours() -> None:
         final(job_overrides={"spec": {"template": {"spec": {"containers": [sidecar]}}}})
 
 
-def test_refused_overrides_are_refused_here_too() -> None:
-    with pytest.raises(FeastDagError, match=r"metadata\.name"):
+def test_refused_overrides_of_a_connection_are_refused_with_its_name() -> None:
+    with pytest.raises(FeastConfigurationError, match=r"metadata\.name") as caught:
         final(job_overrides={"metadata": {"name": "x"}})
+    assert "feast_production" in caught.value.where
 
 
 # --- security ------------------------------------------------------------------------------------

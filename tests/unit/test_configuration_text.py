@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from job_plans import STORE
+from kubernetes.client import V1EnvVar
 
 from airflow_provider_feast.jobs import yaml_text
 from airflow_provider_feast.jobs.sources import resolve
@@ -198,6 +199,36 @@ def test_passwords_inside_of_addresses_are_named_and_not_quoted() -> None:
     assert "the configuration holds registry.path in plain text" in found[1]
     assert "the configuration holds online_store.hosts[1].address in plain text" in found[2]
     assert "hunter2" not in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("extra", "field"),
+    [
+        ({"pod_options": {"env_vars": {"DB_PASSWORD": "hunter2!"}}}, "pod_options"),
+        ({"pod_options": {"env_vars": [{"name": "DB_PASSWORD", "value": "hunter2!"}]}}, "pod_options"),
+        ({"pod_options": {"env_vars": [V1EnvVar(name="DB_PASSWORD", value="hunter2!")]}}, "pod_options"),
+        (
+            {
+                "job_overrides": {
+                    "spec": {
+                        "template": {
+                            "spec": {
+                                "containers": [
+                                    {"name": "feast", "env": [{"name": "DB_PASSWORD", "value": "hunter2!"}]}
+                                ]
+                            }
+                        }
+                    }
+                }
+            },
+            "job_overrides",
+        ),
+    ],
+)
+def test_secrets_in_plain_text_of_a_pod_s_own_options_are_named(extra: dict[str, Any], field: str) -> None:
+    (doubt,) = resolved(extra).warnings
+    assert doubt.what.startswith(f"{field} sets DB_PASSWORD in plain text")
+    assert "hunter2" not in str(doubt)
 
 
 @pytest.mark.parametrize(

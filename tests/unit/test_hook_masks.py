@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_feast.hooks import feast
+from airflow_provider_feast.model.errors import FeastConfigurationError
 
 
 @pytest.fixture
@@ -21,6 +22,16 @@ def masked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     }
     monkeypatch.setenv("AIRFLOW_CONN_FEAST_X", json.dumps({"conn_type": "feast", "extra": extra}))
     return found
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "[" * 100_000, '{"env": ' * 50_000])
+def test_an_extra_that_is_no_object_is_told_as_such(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = feast.FeastHook("feast_x")
+    with pytest.raises(
+        FeastConfigurationError, match=r"the field Extra is not (JSON|a JSON object)"
+    ) as caught:
+        hook._extra(text)
+    assert "feast_x" in caught.value.where
 
 
 def test_passwords_of_proxies_and_variables_are_masked(masked: list[Any]) -> None:

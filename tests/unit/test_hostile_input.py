@@ -446,6 +446,7 @@ def at_place(path: list[str], value: Any) -> dict[str, Any]:
     return {path[0]: at_place(path[1:], value)}
 
 
+INLINE = {"config_map": "", "configuration": STORE}
 OPTIONS = (
     *(
         "annotations",
@@ -472,13 +473,16 @@ OPTIONS = (
 @example([(["metadata", "annotations"], "x")], {})
 @example([], {"secrets": "x"})
 @example([], {"node_selector": float("inf")})
+@example([(["feast", "volumeMounts"], "x"), (["feast", "env"], 5)], {})
+@example([(["pod", "containers"], 5)], {"env_vars": 5})
 def test_a_part_of_a_job_is_refused_or_makes_a_job_that_is_one(
     parts: list[tuple[list[str], Any]], options: dict[str, Any]
 ) -> None:
     hook = SimpleNamespace(is_in_cluster=False, get_namespace=lambda: None)
     for overrides in [at_place(path, value) for path, value in parts] or [{}]:
         try:
-            plan = make_plan(job_overrides=overrides, pod_options=options)
+            plan = make_plan(job_overrides=overrides, pod_options=options, **INLINE)
+            resolve(plan.settings, None)  # type: ignore[arg-type]  # nothing is asked of a cluster
             job = build_final_job(plan, hook, make_context())
         except FeastError as error:
             explained(error)
