@@ -28,6 +28,7 @@ from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDa
 from airflow_provider_feast.model.fields import FIELDS
 from airflow_provider_feast.model.identity import read_identity
 from airflow_provider_feast.model.manifests import Installation, read_account, read_amounts, read_dns
+from airflow_provider_feast.model.manifests import documents as documents_of
 from airflow_provider_feast.model.security import PROFILES, loosened
 from airflow_provider_feast.model.settings import FeastSettings, read_settings
 from airflow_provider_feast.model.sources import (
@@ -550,6 +551,21 @@ def test_an_installation_is_refused_or_is_yaml_of_what_was_asked(
     documents = list(yaml.safe_load_all(shown))
     assert all(part["kind"] and part["metadata"]["name"] for part in documents)
     assert 0 < wanted.egress[0].port < 65536
+
+
+@given(text)
+@example("a\n---\napiVersion: v1\nkind: Evil\nmetadata: {name: x}")
+@example("a\u2028b")
+@example("\ud800")
+def test_a_name_of_a_feature_store_is_refused_or_changes_names_and_labels_only(name: str) -> None:
+    egress = (read_egress("redis.data.svc:6379"),)
+    kinds = [part.manifest["kind"] for part in documents_of(Installation(egress=egress))]
+    try:
+        shown = rendered(Installation(feature_store=name, egress=egress))
+    except FeastDagError as error:
+        explained(error)
+        return
+    assert [part["kind"] for part in yaml.safe_load_all(shown)] == kinds
 
 
 @given(targets, st.sampled_from([read_egress, read_account, read_dns, read_identity]))
