@@ -15,6 +15,9 @@ Object = dict[str, Any]
 
 _PREFIX = "feast-secret-"
 _OPTIONS = ("--secret-variable", "--secret-directory")
+_SECRETS_STORE = "secrets-store.csi.k8s.io"
+"""The driver that mounts the secrets of Vault and of the clouds."""
+
 _CONFIG_VOLUME = "feast-config"
 """A configuration in a Secret is read by the runner itself."""
 
@@ -67,7 +70,8 @@ def _places(spec: Object, container: Object) -> list[str]:
 
 def _is_secret(volume: Object) -> bool:
     parts = (volume.get("projected") or {}).get("sources") or ()
-    return "secret" in volume or any("secret" in part for part in parts)
+    stored = (volume.get("csi") or {}).get("driver") == _SECRETS_STORE
+    return stored or "secret" in volume or any("secret" in part for part in parts)
 
 
 def _without_options(command: list[str]) -> list[str]:

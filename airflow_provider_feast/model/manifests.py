@@ -249,9 +249,9 @@ def notes(wanted: Installation) -> list[str]:
     inside = [target.text for target in wanted.egress if "namespaceSelector" in target.peers[0]]
     if inside:
         found.append(
-            f"A NetworkPolicy sees the port of the pods behind a Service, not the Service's own: check {', '.join(inside)} "
-            "(kubectl get endpointslices shows it; of the Feast operator's servers it is 6566 online, 6570 registry, 8815 "
-            "offline, and with TLS 6567, 6571, 8816)."
+            "A NetworkPolicy sees the port of the pods behind a Service, not the Service's own (kubectl get "
+            "endpointslices shows it; the Feast operator's servers: online 6566, registry 6570, offline 8815, with TLS one more): "
+            f"{', '.join(inside)}."
         )
     if wanted.identity is not None:
         found += wanted.identity.notes

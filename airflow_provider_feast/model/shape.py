@@ -38,6 +38,7 @@ _VOLUME = {
     "name": _NEEDED,
     "emptyDir": {},
     "secret": {},
+    "csi": {},
     "projected": {"sources": [{"serviceAccountToken": {"audience": _TEXT}}]},
 }
 _METADATA: dict[str, Any] = {"labels": {}, "annotations": {}}
