@@ -250,7 +250,8 @@ def notes(wanted: Installation) -> list[str]:
     if inside:
         found.append(
             "A NetworkPolicy sees the port of the pods behind a Service, not the Service's own (kubectl get "
-            "endpointslices shows it; the Feast operator's servers: online 6566, registry 6570, offline 8815, with TLS one more): "
+            "endpointslices shows it; the Feast operator's servers: online 6566, registry 6570, offline 8815, with TLS "
+            "one more): "
             f"{', '.join(inside)}."
         )
     if wanted.identity is not None:
