@@ -77,7 +77,7 @@ def _misshapen(value: Any, shape: Any, place: str, whole: bool) -> Iterator[tupl
         if not isinstance(value, str):
             yield place, value, "text"
     elif isinstance(shape, list):
-        if not isinstance(value, list):
+        if not isinstance(value, (list, tuple)):
             yield place, value, "a list"
             return
         for number, item in enumerate(value):

@@ -150,6 +150,12 @@ def test_a_part_of_an_override_without_its_name_is_named_by_its_field() -> None:
         final(job_overrides={"spec": {"template": {"spec": part}}})
 
 
+def test_a_tuple_is_as_good_as_a_list_for_what_is_replaced_as_a_whole() -> None:
+    part = {"name": "feast", "securityContext": {"capabilities": {"drop": ("ALL",)}}}
+    job = final(job_overrides={"spec": {"template": {"spec": {"containers": [part]}}}})
+    assert list(container(job)["securityContext"]["capabilities"]["drop"]) == ["ALL"]
+
+
 def test_a_pod_without_containers_is_refused() -> None:
     with pytest.raises(FeastDagError, match="no container named 'feast'"):
         final(job_overrides={"spec": {"template": {"spec": {"containers": None}}}})
