@@ -11,8 +11,12 @@ from airflow_provider_feast.model import plain_secrets
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.sources import SecretConfiguration, SecretRef
 
-_OPERATORS_FILES = ("/tls/", "/etc/pki/tls/custom-certs/")
-"""Where the Feast operator's own pods have certificates (its ``tls.go``); a client's configuration names them, too."""
+_OPERATORS_FILES = {
+    "/tls/": "on OpenShift feast-{name}-client-ca, with ca_bundle_key service-ca.crt",
+    "/etc/pki/tls/custom-certs/": "here odh-trusted-ca-bundle",
+}
+"""Where the Feast operator's own pods have certificates (its ``tls.go``); a client's configuration names them, too. With
+each the ConfigMap that has them."""
 
 _TOKENS = {"kubernetes": "LOCAL_K8S_TOKEN", "oidc": "FEAST_OIDC_TOKEN"}
 """Kinds of ``auth`` that take the token of the pods' account, and the variable that Feast takes instead of it."""
@@ -114,13 +118,14 @@ def _without_certificate(settings: FeastSettings, content: Any, feature_store: s
     """That the operator's client configuration names a file which only the operator's own pods have."""
     for section in ("registry", "online_store", "offline_store"):
         path = str(_part(content, section).get("cert") or "")
-        if not path.startswith(_OPERATORS_FILES) or any(map(path.startswith, _mounted(settings))):
+        known = next((where for start, where in _OPERATORS_FILES.items() if path.startswith(start)), "")
+        if not known or any(map(path.startswith, _mounted(settings))):
             continue
         yield Doubt(
             f"the FeatureStore's configuration wants the certificate {path} ({section}.cert), and nothing is mounted "
             "there in the pods",
-            "name a ConfigMap with the certificate as ca_bundle_config_map (on OpenShift feast-"
-            f"{feature_store}-client-ca, with ca_bundle_key service-ca.crt), and set configuration_patch to "
+            "name a ConfigMap with the certificate as ca_bundle_config_map "
+            f"({known.format(name=feature_store)}), and set configuration_patch to "
             f'{{"{section}": {{"cert": "{CA_FILE}"}}}}; or mount it with pod_options',
         )
 

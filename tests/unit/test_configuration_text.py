@@ -331,6 +331,18 @@ def test_a_certificate_that_only_the_operators_own_pods_have_is_named(
         assert '{"online_store": {"cert": "/feast/ca/ca-bundle.crt"}}' in doubt.remedy
 
 
+def test_of_open_data_hub_the_bundle_is_named() -> None:
+    text = TEXT.replace(
+        "registry: r.db", "registry: {path: r, cert: /etc/pki/tls/custom-certs/ca-bundle.crt}"
+    )
+    objects = {
+        ("featurestores", "features", "shop"): feature_store(),
+        ("configmaps", "features", "feast-shop-client"): config_map(text),
+    }
+    (doubt,) = resolved({"feature_store_resource": "shop"}, objects).warnings
+    assert "ca_bundle_config_map (here odh-trusted-ca-bundle)" in doubt.remedy
+
+
 # --- FeatureStore ---------------------------------------------------------------------------------------
 
 
