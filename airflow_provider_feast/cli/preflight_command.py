@@ -12,7 +12,7 @@ from airflow.utils.providers_configuration_loader import providers_configuration
 
 from airflow_provider_feast.cli.connection import OUTAGE_SECONDS, hook_of
 from airflow_provider_feast.cli.tables import table
-from airflow_provider_feast.jobs.inspection import Subject, inspect
+from airflow_provider_feast.jobs.inspection import Subject, deep_refused, inspect
 from airflow_provider_feast.jobs.trial import Trial
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.preflight import Report, report_of
@@ -36,7 +36,8 @@ def inspected(args: Any) -> Report:
     report = inspect(subject)
     if not args.deep or report.failed:
         return report
-    return report_of([*report.findings, Trial(hook, command).run(_say)])
+    deep = deep_refused(hook.settings, args.deep) or Trial(hook, command).run(_say)
+    return report_of([*report.findings, deep])
 
 
 def _say(text: str, at: str = "") -> None:

@@ -24,7 +24,7 @@ from airflow_provider_feast.jobs.reviews import read_feature_store
 from airflow_provider_feast.jobs.sources import Resolved, config_map_text, require_image, resolve
 from airflow_provider_feast.jobs.submit import delete_and_wait
 from airflow_provider_feast.jobs.watch import Target, WatchOptions
-from airflow_provider_feast.model.environment import plain_secret_variables
+from airflow_provider_feast.model import plain_secrets
 from airflow_provider_feast.model.errors import FeastConfigurationError, FeastError
 from airflow_provider_feast.model.feature_store import FeatureStoreState, read_state
 from airflow_provider_feast.model.fields import NAMES_OF_OBJECTS
@@ -80,8 +80,11 @@ class FeastHook(BaseHook):
             )
         extra = self._extra(connection.extra)
         found = read_settings(self.feast_conn_id, extra).override(**self._overrides)
-        for name in plain_secret_variables(found.env):
+        for name in plain_secrets.in_environment(found.env):
             mask_secret(str(found.env[name]))
+        for text in (*found.env.values(), found.http_proxy, found.https_proxy):
+            for password in plain_secrets.passwords_in(text) if isinstance(text, str) else ():
+                mask_secret(password)
         return found
 
     def _extra(self, text: str | None) -> dict[str, Any]:
@@ -93,7 +96,7 @@ class FeastHook(BaseHook):
         """
         try:
             extra = json.loads(text) if text else {}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FeastConfigurationError(
                 f"the field Extra is not JSON: {error}",
                 where=f"connection {self.feast_conn_id!r}",

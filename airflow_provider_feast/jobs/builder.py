@@ -21,8 +21,10 @@ from airflow_provider_feast.jobs.manifest import CONTAINER, JobPlan, build_job
 from airflow_provider_feast.jobs.masking import tell_secrets
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.errors import FeastDagError
-from airflow_provider_feast.model.merge import check_overrides, merge
-from airflow_provider_feast.model.security import loosened, profile_named, token_mounted
+from airflow_provider_feast.model.merge import merge
+from airflow_provider_feast.model.names import check_plain
+from airflow_provider_feast.model.security import api_token, loosened, profile_named
+from airflow_provider_feast.model.shape import check_shape
 
 JOB_LEVEL_OPTIONS = {
     "backoff_limit": "backoffLimit",
@@ -62,6 +64,9 @@ _LOG = logging.getLogger(__name__)
 
 
 _MODELS = {"volumes": k8s.V1Volume, "volume_mounts": k8s.V1VolumeMount, "ports": k8s.V1ContainerPort}
+_SOURCES = "definitions_volume, pod_options, job_overrides, or the cluster's pod_mutation_hook"
+"""Where the parts of a pod come from that are not the provider's own."""
+
 _LABELS_OF_A_TRY = frozenset({"try_number", "airflow_version"})
 
 
@@ -94,8 +99,9 @@ def build_final_job(plan: JobPlan, hook: Any, context: Any) -> dict[str, Any]:
     job = finalize(built, wanted, plan.settings.pod_options)
     overrides = dict(plan.settings.job_overrides)
     if overrides:
-        check_overrides(overrides, naming.OUR_LABELS)
         job = merge(job, overrides)
+    check_plain(job, "the Job")
+    check_shape(job, _SOURCES, whole=True)
     job = tell_secrets(job, CONTAINER)
     _check_security(job, plan)
     job["metadata"].setdefault("annotations", {})[naming.A_MANIFEST_DIGEST] = manifest_digest(job)
@@ -120,13 +126,15 @@ def _through_operator(wanted: dict[str, Any], plan: JobPlan, hook: Any, context:
             full_pod_spec=pod,
             **options,
         )
-    except (TypeError, ValueError, AirflowException) as error:
+        builder.hook = hook
+        built: dict[str, Any] = client.sanitize_for_serialization(builder.build_job_request_obj(context))
+    except (TypeError, ValueError, AttributeError, KeyError, AirflowException) as error:
+        if not options:  # then it is the cluster's pod_mutation_hook that speaks
+            raise
         raise FeastDagError(
-            f"pod_options holds something KubernetesJobOperator does not take: {error}",
+            f"pod_options ({', '.join(map(str, options))}) holds something KubernetesJobOperator does not take: {error}",
             remedy="see the keywords of KubernetesJobOperator",
         ) from error
-    builder.hook = hook
-    built: dict[str, Any] = client.sanitize_for_serialization(builder.build_job_request_obj(context))
     return built
 
 
@@ -218,17 +226,16 @@ def _check_security(job: dict[str, Any], plan: JobPlan) -> None:
             f"the Job has no container named {CONTAINER!r} any more",
             remedy="do not remove it in job_overrides",
         )
-    where = "definitions_volume, pod_options, job_overrides, or the cluster's pod_mutation_hook"
     if found := loosened(spec, profile):
         raise FeastDagError(
             f"the pod is looser than its security profile {profile.name!r}: {'; '.join(found)}",
-            where=where,
+            where=_SOURCES,
             remedy="remove what loosens it, or name a looser profile: security_profile='writable-root', "
             "'baseline' or 'privileged'",
         )
-    if token_mounted(spec) and not plan.settings.kubernetes_api_access:
+    if not plan.settings.kubernetes_api_access and (field := api_token(spec)):
         raise FeastDagError(
-            "the pod would mount a token of its service account: automountServiceAccountToken must be false",
-            where=where,
+            f"the pod would mount a token of its service account: {field}",
+            where=_SOURCES,
             remedy="remove it, or set kubernetes_api_access in the connection if Feast needs the Kubernetes API",
         )

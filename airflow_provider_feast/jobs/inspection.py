@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_feast.jobs import reviews, yaml_text
-from airflow_provider_feast.jobs.preflight import Preflight, no_namespace, unanswered
+from airflow_provider_feast.jobs import doubts, reviews, yaml_text
+from airflow_provider_feast.jobs.preflight import Preflight, hopeless, no_namespace, unanswered
 from airflow_provider_feast.model import podsecurity
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import (
@@ -34,6 +34,7 @@ from airflow_provider_feast.model.preflight import (
     warned,
 )
 from airflow_provider_feast.model.rights import FEATURE_STORES
+from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.sources import (
     ConfigMapConfiguration,
     FeatureStoreConfiguration,
@@ -78,6 +79,18 @@ def inspect(subject: Subject) -> Report:
     return report_of(found)
 
 
+def deep_refused(settings: FeastSettings, command: str) -> Finding | None:
+    """Why a command is not run as a deep check, or ``None``."""
+    if command != "configuration" or settings.command_mode != "cli":
+        return None
+    return not_checked(
+        "deep check",
+        "`feast configuration` prints the values of Secrets that the configuration refers to, and command_mode='cli' has "
+        "no runner that masks them",
+        "use --deep version (deep='version'), or command_mode='runner'",
+    )
+
+
 def _connection(subject: Subject) -> Iterator[Finding]:
     try:
         yield from Preflight(subject.hook).settings()
@@ -118,8 +131,8 @@ def _namespace(subject: Subject) -> Iterator[Finding]:
 
 
 def _rights(subject: Subject) -> Iterator[Finding]:
-    more = (FEATURE_STORES,) if _depends_on(subject) else ()
     hook = subject.hook
+    more = [((FEATURE_STORES,), namespace) for _, namespace in _depends_on(subject)]
     lock = lock_of(hook.settings, hook.namespace, FeastCommand("apply"))  # a command that writes
     yield from Preflight(hook).rights(lock, more)
 
@@ -141,6 +154,7 @@ def _configuration(subject: Subject) -> Iterator[Finding]:
     try:
         text = hook.readable_configuration()
         if text is None:
+            yield from _doubts(hook.resolved.warnings)
             yield not_checked("configuration", "feature_store.yaml lies where Airflow does not read it")
             return
         content = check_feature_store(yaml_text.load(text, "feature_store.yaml"), "feature_store.yaml")
@@ -149,14 +163,23 @@ def _configuration(subject: Subject) -> Iterator[Finding]:
     except MissingObjectError as error:
         if not isinstance(hook.settings.configuration, ConfigMapConfiguration):
             yield failed("configuration", error)  # the other is said by the check of objects
-    except ForbiddenError as error:
-        yield unanswered("configuration", error)
     except FeastError as error:
-        yield failed("configuration", error)
+        if hopeless(error):
+            raise
+        needless = isinstance(error, ForbiddenError) and _resolves(hook)  # only this check reads it
+        yield unanswered("configuration", error) if needless else failed("configuration", error)
     else:
         yield passed(
             "configuration", f"feature_store.yaml is one, of project {str(content.get('project'))!r}"
         )
+        settings = hook.resolved.settings
+        yield from _doubts([*hook.resolved.warnings, *doubts.of_configuration(settings, content)])
+
+
+def _doubts(found: Iterable[doubts.Doubt]) -> Iterator[Finding]:
+    """As warnings, each once."""
+    for doubt in found:
+        yield warned("configuration", doubt.what, doubt.remedy)
 
 
 def _feature_store(subject: Subject) -> Iterator[Finding]:

@@ -56,6 +56,7 @@ MESSAGE_BUDGET = 12 * 1024
 """Bytes of termination messages that a pod may have in all (measured on 1.36)."""
 
 MESSAGE_BYTES = 2048
+_NOTED_BYTES = 64 * 1024
 
 
 USAGE_EXITS = (2, 64, 65, 66, 67, 68)
@@ -177,12 +178,18 @@ def config_map_name(plan: JobPlan) -> str:
     return source.name if isinstance(source, ConfigMapConfiguration) else plan.name
 
 
+def _noted(argv: list[str]) -> str:
+    """A command for people who read the Job; all annotations of an object may have 256 KiB."""
+    text = json.dumps(argv, ensure_ascii=False)
+    return text if len(text.encode()) <= _NOTED_BYTES else json.dumps([argv[0], "…"], ensure_ascii=False)
+
+
 def _annotations(plan: JobPlan) -> dict[str, str]:
     found = {
         naming.A_INSTANCE: json.dumps(plan.key._asdict()),
         naming.A_RUN: plan.key.run_id,
         naming.A_TRY: str(plan.try_number),
-        naming.A_COMMAND: json.dumps(plan.command.argv),
+        naming.A_COMMAND: _noted(plan.command.argv),
         naming.A_CONFIG_DIGEST: plan.config_digest,
         naming.A_VERSION: __version__,
         naming.A_WINDOW: plan.window,

@@ -15,6 +15,9 @@ Object = dict[str, Any]
 
 _PREFIX = "feast-secret-"
 _OPTIONS = ("--secret-variable", "--secret-directory")
+_SECRETS_STORE = "secrets-store.csi.k8s.io"
+"""The driver that mounts the secrets of Vault and of the clouds."""
+
 _CONFIG_VOLUME = "feast-config"
 """A configuration in a Secret is read by the runner itself."""
 
@@ -29,7 +32,7 @@ def tell_secrets(job: Object, container_name: str) -> Object:
     """
     job = copy.deepcopy(job)
     spec = job["spec"]["template"]["spec"]
-    container = next((c for c in spec["containers"] if c.get("name") == container_name), None)
+    container = next((c for c in spec.get("containers") or () if c.get("name") == container_name), None)
     if container is None or RUNNER not in (container.get("command") or ()):
         return job
     _mount_sources(spec, container)
@@ -67,7 +70,8 @@ def _places(spec: Object, container: Object) -> list[str]:
 
 def _is_secret(volume: Object) -> bool:
     parts = (volume.get("projected") or {}).get("sources") or ()
-    return "secret" in volume or any("secret" in part for part in parts)
+    stored = (volume.get("csi") or {}).get("driver") == _SECRETS_STORE
+    return stored or "secret" in volume or any("secret" in part for part in parts)
 
 
 def _without_options(command: list[str]) -> list[str]:

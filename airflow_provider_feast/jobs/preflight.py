@@ -89,12 +89,14 @@ class Preflight:
             except FeastError as error:
                 yield unanswered("rights", error)
 
-    def rights(self, lock: LockRequest | None, more: Iterable[str] = ()) -> Iterator[Finding]:
+    def rights(
+        self, lock: LockRequest | None, more: Iterable[tuple[tuple[str, ...], str]] = ()
+    ) -> Iterator[Finding]:
         """Every verb, each by a request of its own: the answer that counts.
 
-        :param more: further parts of :mod:`~airflow_provider_feast.model.rights`.
+        :param more: further parts of :mod:`~airflow_provider_feast.model.rights`, and the namespace of each.
         """
-        for part, namespace in [*self._places(lock), *(((extra,), self._hook.namespace) for extra in more)]:
+        for part, namespace in [*self._places(lock), *more]:
             try:
                 yield from self._missing(rights_of(part), namespace)
             except FeastError as error:
@@ -219,6 +221,11 @@ def unanswered(check: str, error: FeastError) -> Finding:
 
     :raises FeastError: when nothing will work: no answer, or credentials that are not accepted.
     """
-    if isinstance(error, ApiUnavailableError) or getattr(error.__cause__, "status", None) == 401:
+    if hopeless(error):
         raise error
     return not_checked(check, error.what, error.remedy)
+
+
+def hopeless(error: FeastError) -> bool:
+    """Whether nothing else will be answered either: nobody answers, or the credentials are not accepted."""
+    return isinstance(error, ApiUnavailableError) or getattr(error.__cause__, "status", None) == 401

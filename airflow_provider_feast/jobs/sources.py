@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from airflow_provider_feast.jobs import yaml_text
+from airflow_provider_feast.jobs import doubts, yaml_text
 from airflow_provider_feast.jobs.api import ClusterApi
 from airflow_provider_feast.jobs.reviews import read_feature_store
 from airflow_provider_feast.model import naming
@@ -18,9 +18,7 @@ from airflow_provider_feast.model.configurations import (
     InlineConfiguration,
     check_feature_store,
     merge_patch,
-    plain_secrets,
 )
-from airflow_provider_feast.model.environment import plain_secret_variables
 from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDagError, MissingObjectError
 from airflow_provider_feast.model.feature_store import FeatureStoreState, missing, read_state
 from airflow_provider_feast.model.settings import FeastSettings
@@ -32,12 +30,12 @@ class Resolved(NamedTuple):
     :param settings: the settings; their configuration is none, a ConfigMap of the Jobs' namespace, a Secret, or
         inline, and ``configuration_patch`` holds only what the pod must merge itself.
     :param files: what the Job's own ConfigMap holds, by key; empty when it needs none.
-    :param warnings: what stands in plain text although its name says that it is a secret.
+    :param warnings: what is not wrong, but may well not work, or keeps no secret.
     """
 
     settings: FeastSettings
     files: Mapping[str, str] = {}
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[doubts.Doubt, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -55,16 +53,14 @@ def resolve(settings: FeastSettings, cluster: ClusterApi) -> Resolved:
 
     :raises FeastError: naming what is missing or wrong.
     """
-    warnings = [
-        f"env sets {name} in plain text, so everybody who may read Jobs can read it; "
-        f'{{"secret": NAME, "key": KEY}} takes it from a Secret'
-        for name in plain_secret_variables(settings.env)
-    ]
+    warnings, store, client = [*doubts.of_settings(settings)], "", ""
     if isinstance(settings.configuration, FeatureStoreConfiguration):
+        store = settings.configuration.name
         settings, client = _of_feature_store(settings, settings.configuration, cluster)
-        warnings += _without_token(settings, yaml_text.load(client, "the configuration"))
     text = _text(settings, cluster)
     if text is None:
+        if client:
+            warnings += doubts.of_configuration(settings, yaml_text.load(client, "the configuration"), store)
         return Resolved(settings, _patch_for_the_pod(settings), tuple(warnings))
     content = yaml_text.load(text, "the configuration")
     if settings.configuration_patch:
@@ -72,25 +68,9 @@ def resolve(settings: FeastSettings, cluster: ClusterApi) -> Resolved:
             content = merge_patch(content, patch)
         text = yaml_text.dump(content, "the configuration")
     check_feature_store(content, "the configuration")
-    warnings += [
-        f"the configuration holds {place} in plain text; write ${{NAME}} there, and take NAME from a Secret with env"
-        for place in plain_secrets(content)
-    ]
-    warnings += _without_token(settings, content)
+    warnings += doubts.of_configuration(settings, content, store)
     inline = settings._replace(configuration=InlineConfiguration(text), configuration_patch=())
-    return Resolved(inline, {CONFIG_KEY: text}, tuple(dict.fromkeys(warnings)))
-
-
-def _without_token(settings: FeastSettings, content: Any) -> list[str]:
-    """That Feast will look for a token of Kubernetes which the pods have not."""
-    auth = content.get("auth") if isinstance(content, Mapping) else None
-    kind = auth.get("type") if isinstance(auth, Mapping) else None
-    if kind != "kubernetes" or settings.kubernetes_api_access or "LOCAL_K8S_TOKEN" in settings.env:
-        return []
-    return [
-        "the configuration says auth: {type: kubernetes}, so Feast's servers want the token of the pods' account, and "
-        "the pods have none: set kubernetes_api_access in the connection"
-    ]
+    return Resolved(inline, {CONFIG_KEY: text}, tuple(warnings))
 
 
 def _text(settings: FeastSettings, cluster: ClusterApi) -> str | None:
@@ -187,7 +167,7 @@ def require_image(settings: FeastSettings, where: str) -> None:
         )
 
 
-def say_warnings(warnings: Iterable[str], log: Any) -> None:
+def say_warnings(warnings: Iterable[str | doubts.Doubt], log: Any) -> None:
     """Put warnings into a task's log."""
     for warning in warnings:
         log.warning("%s.", warning)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDagError
@@ -17,11 +16,6 @@ CONFIG_BYTES = 1_000_000
 """Largest inline configuration: a ConfigMap holds at most 1 MiB, names and labels included."""
 
 _REQUIRED = ("project", "registry", "provider")
-SECRET_NAME = re.compile(
-    r"passw|passphrase|secret|token|credential|api_?key|access_?key|private_?key|account_?key|conn(ection)?_?str",
-    re.I,
-)
-"""Names whose values are secrets more often than not; the runner has the same."""
 
 
 class ConfigMapConfiguration(NamedTuple):
@@ -155,17 +149,3 @@ def merge_patch(base: Any, patch: Any) -> Any:
         else:
             merged[key] = merge_patch(merged.get(key), value)
     return merged
-
-
-def plain_secrets(content: Any, place: str = "") -> Iterator[str]:
-    """The places in a configuration where something stands in plain text that is called like a secret.
-
-    :param content: a parsed feature_store.yaml; text with a ``$`` in it counts as a reference.
-    """
-    pairs = content.items() if isinstance(content, Mapping) else ()
-    for key, value in pairs:
-        here = f"{place}.{key}" if place else str(key)
-        if isinstance(value, Mapping):
-            yield from plain_secrets(value, here)
-        elif SECRET_NAME.search(str(key)) and isinstance(value, str) and value and "$" not in value:
-            yield here

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from airflow_provider_feast.model.configurations import SECRET_NAME
 from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.names import check_key, check_object_name, text_problem
 from airflow_provider_feast.model.naming import slug
@@ -119,11 +118,3 @@ def check_env_from(source: Any) -> str:
 def conventional_config_map(feature_store: str) -> str:
     """The ConfigMap whose keys are variables of a feature store's pods when it exists: ``feast-env-…``."""
     return f"feast-env-{slug(feature_store, 52)}".rstrip("-")
-
-
-def plain_secret_variables(env: Mapping[str, Value]) -> Iterator[str]:
-    """Variables that are called like secrets and stand in plain text."""
-    for name, value in env.items():
-        looks_secret = bool(SECRET_NAME.search(name)) and not name.upper().endswith(("_FILE", "_PATH"))
-        if looks_secret and isinstance(value, str) and len(value) > 5:
-            yield name

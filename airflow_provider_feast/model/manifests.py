@@ -132,6 +132,11 @@ def documents(wanted: Installation) -> list[Document]:
     """
     check_namespace(wanted.namespace, "namespace")
     check_object_name(wanted.service_account, "service-account")
+    if not wanted.feature_store.isprintable():
+        raise FeastDagError(
+            f"feature-store={wanted.feature_store!r} is not one line of text",
+            remedy="write its name as the connection has it",
+        )
     return [*_namespace(wanted), *_accounts(wanted), *_role(wanted), *_network(wanted), *_limits(wanted)]
 
 
@@ -240,6 +245,14 @@ def notes(wanted: Installation) -> list[str]:
         found.append(
             f"A NetworkPolicy knows no host names outside of the cluster: {', '.join(anywhere)} allows that port of "
             "every address but link-local ones. Give an address range instead (10.1.2.0/24:5432) where you know it."
+        )
+    inside = [target.text for target in wanted.egress if "namespaceSelector" in target.peers[0]]
+    if inside:
+        found.append(
+            "A NetworkPolicy sees the port of the pods behind a Service, not the Service's own (kubectl get "
+            "endpointslices shows it; the Feast operator's servers: online 6566, registry 6570, offline 8815, with TLS "
+            "one more): "
+            f"{', '.join(inside)}."
         )
     if wanted.identity is not None:
         found += wanted.identity.notes

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_feast.model.errors import FeastDagError
+from airflow_provider_feast.model.naming import PREFIX
+from airflow_provider_feast.model.shape import check_shape
 
 MERGE_KEYS = {
     "containers": "name",
@@ -34,6 +36,7 @@ _OURS = {
 _MAPS = (
     ("metadata",),
     ("metadata", "labels"),
+    ("metadata", "annotations"),
     ("spec",),
     ("spec", "template"),
     ("spec", "template", "metadata"),
@@ -122,6 +125,13 @@ def check_overrides(overrides: Any, our_labels: frozenset[str] = frozenset()) ->
                 f"job_overrides sets the label {taken[0]!r} in {'.'.join(path)}, by which Jobs are found",
                 remedy="use a label key of your own",
             )
+    for key in _get(overrides, ("metadata", "annotations")) or ():
+        if str(key).startswith(f"{PREFIX}/"):
+            raise FeastDagError(
+                f"job_overrides sets the annotation {key!r}, in which the provider notes what a Job is for",
+                remedy="use an annotation key of your own",
+            )
+    check_shape(overrides, "job_overrides", whole=False)
 
 
 def _get(value: Any, path: tuple[str, ...]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any, TypeGuard
 
 from airflow_provider_feast.model.errors import FeastDagError
 
-_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_OBJECT_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _KEY = re.compile(r"(?!\.\.)[-._a-zA-Z0-9]{1,253}")
 _PATH_BYTES = 1024
 
@@ -28,10 +29,10 @@ def check_object_name(name: Any, what: str) -> str:
 
     :raises FeastDagError: when the API would refuse it.
     """
-    if not isinstance(name, str) or not _OBJECT_NAME.fullmatch(name) or ".." in name:
+    if not isinstance(name, str) or not _OBJECT_NAME.fullmatch(name):
         raise FeastDagError(
             f"{what}={name!r} cannot be the name of a Kubernetes object",
-            remedy="use lower-case letters, digits, '-' and '.', at most 253, a letter or digit at both ends",
+            remedy="use lower-case letters, digits, '-' and '.', at most 253, no '-' at an end or beside a '.'",
         )
     return name
 
@@ -143,7 +144,7 @@ def check_plain(value: Any, what: str) -> None:
             _check_text(item, place)
         elif not _is_plain(item):
             raise FeastDagError(
-                f"{place} is {type(item).__name__}, or a number that is too large",
+                f"{place} is {type(item).__name__}, or a number that JSON cannot hold",
                 remedy="use text, numbers, true, false, null, lists and mappings only",
             )
 
@@ -151,7 +152,7 @@ def check_plain(value: Any, what: str) -> None:
 def _is_plain(item: Any) -> bool:
     if isinstance(item, int):
         return abs(item) < _LARGEST
-    return item is None or isinstance(item, float)
+    return item is None or (isinstance(item, float) and math.isfinite(item))
 
 
 def _check_text(text: str, what: str) -> None:

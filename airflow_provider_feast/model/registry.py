@@ -91,7 +91,7 @@ def read_rest_address(url: str) -> RestAddress:
         known = False
     if not known or parts.username or parts.password or parts.fragment or any(map(str.isspace, url)):
         raise FeastDagError(
-            f"registry_rest_url={url!r} is not the address of a server",
+            "registry_rest_url is not the address of a server",
             remedy="write e.g. http://feast-registry.feast.svc:6572 or https://registry.example.com?project=shop, "
             "without credentials",
         )

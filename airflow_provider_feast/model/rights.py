@@ -109,8 +109,10 @@ RULES: tuple[Rule, ...] = (
         FEATURE_STORES,
         "feast.dev",
         "featurestores",
-        ("get", "list", "watch"),
-        "read FeatureStore resources and wait until they are ready",
+        ("get",),
+        "read FeatureStore resources",
+        ("list", "watch"),
+        "wait until one is Ready",
     ),
 )
 """Every rule; nothing else is asked of the API, but reviews of one's own rights, which everybody may ask."""

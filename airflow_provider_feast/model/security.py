@@ -143,7 +143,7 @@ def loosened(spec: dict[str, Any], profile: SecurityProfile) -> list[str]:
         found += [
             f"volumes[{volume.get('name')}].emptyDir.sizeLimit must be set"
             for volume in spec.get("volumes") or ()
-            if "emptyDir" in volume and not (volume["emptyDir"] or {}).get("sizeLimit")
+            if "emptyDir" in volume and _unlimited((volume["emptyDir"] or {}).get("sizeLimit"))
         ]
         found += [
             f"{where}.securityContext.readOnlyRootFilesystem must be true"
@@ -153,9 +153,26 @@ def loosened(spec: dict[str, Any], profile: SecurityProfile) -> list[str]:
     return found
 
 
-def token_mounted(spec: Mapping[str, Any]) -> bool:
-    """Whether a finished pod spec mounts a token of its service account, as pods do that say nothing of it."""
-    return spec.get("automountServiceAccountToken") is not False
+def _unlimited(size: Any) -> bool:
+    """Whether a quantity sets no limit: kubelets take 0 for none."""
+    return not any(digit in str(size or "") for digit in "123456789")
+
+
+def api_token(spec: Mapping[str, Any]) -> str:
+    """The field by which a finished pod spec gets a token for the Kubernetes API, and what it must be; else "".
+
+    Pods that say nothing of it get one. A projected token for somebody else (Vault, a cloud) is none for the API.
+    """
+    if spec.get("automountServiceAccountToken") is not False:
+        return "automountServiceAccountToken must be false"
+    for volume in spec.get("volumes") or ():
+        for source in (volume.get("projected") or {}).get("sources") or ():
+            token = source.get("serviceAccountToken")
+            audience = str((token or {}).get("audience") or "")
+            if token is not None and (not audience or "kubernetes.default" in audience):
+                name = f"volumes[{volume.get('name')}]"
+                return f"{name}.projected must not hold a serviceAccountToken for the Kubernetes API"
+    return ""
 
 
 def _containers(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -13,7 +13,7 @@ from airflow_provider_feast.model.definitions import Definitions, read_definitio
 from airflow_provider_feast.model.environment import Value, check_env_from, read_environment
 from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDagError, FeastError
 from airflow_provider_feast.model.fields import FIELD_NAMES, FIELDS, Field
-from airflow_provider_feast.model.merge import merge
+from airflow_provider_feast.model.merge import check_overrides, merge
 from airflow_provider_feast.model.names import (
     check_image,
     check_key,
@@ -21,11 +21,13 @@ from airflow_provider_feast.model.names import (
     check_plain,
     text_problem,
 )
+from airflow_provider_feast.model.naming import OUR_LABELS
 from airflow_provider_feast.model.registry import read_rest_address
 from airflow_provider_feast.model.security import RUN_AS_USER, profile_named
 from airflow_provider_feast.model.windows import parse_duration
 
-QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
+QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
+_NOTHING = re.compile(r"0+(\.0+)?\D*")
 
 
 class FeastSettings(NamedTuple):
@@ -155,7 +157,14 @@ def check_settings(settings: FeastSettings) -> FeastSettings:
                 f"{name}={getattr(settings, name)!r} is not a Kubernetes quantity",
                 remedy="write e.g. 500m or 2 for CPU, 512Mi or 2Gi for memory",
             )
+    for name in ("cpu_limit", "memory_limit", "tmp_size"):
+        if _NOTHING.fullmatch(str(getattr(settings, name))):
+            raise FeastDagError(
+                f"{name}={getattr(settings, name)!r} is no limit: Kubernetes takes 0 for as much as there is",
+                remedy="name how much it may be",
+            )
     check_image(settings.image, "image")
+    check_overrides(settings.job_overrides, OUR_LABELS)
     profile_named(settings.security_profile)
     if settings.lookback:
         parse_duration(settings.lookback, "lookback")

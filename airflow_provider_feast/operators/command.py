@@ -16,8 +16,6 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.literals import literal
-from airflow_provider_feast.model.merge import check_overrides
-from airflow_provider_feast.model.naming import OUR_LABELS
 from airflow_provider_feast.model.plan import AnyPlan
 from airflow_provider_feast.model.settings import FeastSettings
 from airflow_provider_feast.model.windows import Window, parse_duration
@@ -231,8 +229,6 @@ class FeastCommandOperator(BaseOperator):
             value = getattr(self, name)
             if value is not None and literal(value):
                 self._seconds(name)
-        if self.job_overrides is not None and literal(self.job_overrides):
-            check_overrides(self.job_overrides, OUR_LABELS)
         fields = {name: getattr(self, name) for name in _OVERRIDES}
         FeastSettings("").override(**{name: value for name, value in fields.items() if literal(value)})
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.literals import literal
-from airflow_provider_feast.model.preflight import Report, Status, passed, report_of
+from airflow_provider_feast.model.preflight import Finding, Report, Status, passed, report_of
 from airflow_provider_feast.model.sources import check_object_name
 from airflow_provider_feast.operators.feast import FeastCommandOperator
 
@@ -69,10 +69,17 @@ class FeastPreflightOperator(FeastCommandOperator):
         if problem := report.error():
             raise problem
         if self.deep:
-            result = self._run.execute()
-            found = passed("deep check", f"`feast {self.deep}` ran with Feast {result['feast_version']}")
-            report = report_of([*report.findings, found])
+            report = report_of([*report.findings, self._look_deep(self.deep)])
         return report.to_dict()
+
+    def _look_deep(self, command: str) -> Finding:
+        from airflow_provider_feast.jobs.inspection import deep_refused
+
+        if refused := deep_refused(self._run.settings, command):
+            self.log.info("%s: %s. What to do: %s.", refused.check, refused.what, refused.remedy)
+            return refused
+        result = self._run.execute()
+        return passed("deep check", f"`feast {command}` ran with Feast {result['feast_version']}")
 
     def _tell(self, report: Report) -> None:
         for finding in report.findings:

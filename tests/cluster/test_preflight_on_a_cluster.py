@@ -75,6 +75,14 @@ def test_the_deep_check_runs_a_command_in_a_job(provider: Provider, deep: str) -
     assert job.status.succeeded == 1
 
 
+def test_a_deep_check_that_would_print_secrets_unmasked_is_not_made(provider: Provider) -> None:
+    report, _ = provider.run(preflight(deep="configuration", command_mode="cli"))
+    assert report["checks"][-1]["check"] == "deep check"
+    assert report["checks"][-1]["status"] == "not checked"
+    assert report["ok"]
+    assert provider.jobs() == []
+
+
 def test_everything_that_is_missing_is_told_at_once(provider: Provider) -> None:
     operator = preflight(feast_conn_id="feast_nowhere", service_account="nobody")
     with pytest.raises(MissingObjectError) as raised:

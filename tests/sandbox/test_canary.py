@@ -28,11 +28,12 @@ CANARIES = {
 """A value for each place, with characters that URLs, Python, JSON and YAML each spell in their own way."""
 
 LEAK = """
-import json, os, subprocess, sys, urllib.parse, base64
+import json, os, subprocess, sys, urllib.parse, base64, yaml
 for name in ("CANARY_ENV", "CANARY_FROM", "CANARY_POD_TOKEN"):
     value = os.environ[name]
     print("print", value)
     print("repr", repr(value), json.dumps(value), [value], urllib.parse.quote(value, safe=""))
+    print("yaml", yaml.safe_dump([value]), yaml.safe_dump([value], default_style="'"))
     print("base64", base64.b64encode(value.encode()).decode(), file=sys.stderr)
 for line in os.environ["CANARY_FILE"].splitlines():
     print("line", line)
@@ -131,7 +132,11 @@ def spellings(value: str) -> set[str]:
     found: set[str] = set()
     for line in value.splitlines():
         found |= {line, urllib.parse.quote(line), urllib.parse.quote(line, safe=""), repr(line)[1:-1]}
-        found |= {json.dumps(line)[1:-1], base64.b64encode(line.encode()).decode().rstrip("=")}
+        found |= {
+            line.replace("'", "''"),
+            json.dumps(line)[1:-1],
+            base64.b64encode(line.encode()).decode().rstrip("="),
+        }
     return found
 
 
@@ -180,8 +185,9 @@ def test_nothing_that_the_cluster_stored_holds_a_secret(cluster: Cluster, world:
     found = [leaks(name, json.dumps(world.api.sanitize_for_serialization(o))) for name, o in listed.items()]
     for pod in listed["pods"].items:
         for container in (*(pod.spec.init_containers or ()), *pod.spec.containers):
-            log = core.read_namespaced_pod_log(pod.metadata.name, place, container=container.name)
-            found.append(leaks(f"log of {pod.metadata.name}/{container.name}", log))
+            where = (pod.metadata.name, place)
+            log = core.read_namespaced_pod_log(*where, container=container.name, _preload_content=False)
+            found.append(leaks(f"log of {pod.metadata.name}/{container.name}", log.data.decode()))
     assert [leak for part in found for leak in part] == []
 
 

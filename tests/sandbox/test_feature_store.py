@@ -2,22 +2,26 @@
 
 import asyncio
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow_helpers import wait_for
 from feature_stores import NO_ROOM, Store, install
-from kubernetes import client, config
+from kubernetes import client, config, utils
 
 from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs.inspection import Subject, inspect
 from airflow_provider_feast.jobs.trial import Trial
 from airflow_provider_feast.model.command import FeastCommand
-from airflow_provider_feast.model.errors import FeatureStoreNotReadyError, MissingObjectError
+from airflow_provider_feast.model.errors import FeatureStoreNotReadyError, ForbiddenError, MissingObjectError
 from airflow_provider_feast.model.feature_store import GROUP, PLURAL
+from airflow_provider_feast.model.manifests import Installation, documents
+from airflow_provider_feast.model.preflight import Report, Status
 from airflow_provider_feast.sandbox import Sandbox
 from airflow_provider_feast.sensors.feature_store import FeatureStoreReadySensor
 from airflow_provider_feast.triggers.feast import Clusters
@@ -211,6 +215,91 @@ def test_the_preflight_says_what_keeps_a_store_from_being_ready(place: Place) ->
     (broken,) = checks(place)["feature store"]
     assert broken[0] == "fail"
     assert "no storage class" in broken[1]
+
+
+CLIENT = """
+project: p
+provider: local
+registry: {registry_type: remote, path: feast-store-registry.stores.svc:443, cert: /tls/registry/tls.crt}
+auth: {type: kubernetes}
+"""
+"""A client's configuration as the Feast operator writes it by default on OpenShift."""
+
+
+def test_the_preflight_says_what_a_clients_configuration_wants_that_pods_have_not(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = json.loads(os.environ["AIRFLOW_CONN_FEAST_DEFAULT"])
+    known["extra"] |= {"configuration": "", "feature_store_resource": "store"}
+    monkeypatch.setenv("AIRFLOW_CONN_FEAST_DEFAULT", json.dumps(known))
+    body = {"metadata": {"name": "feast-store-client"}, "data": {"feature_store.yaml": CLIENT}}
+    client.CoreV1Api(place.api).create_namespaced_config_map(place.namespace, body)
+    place.create()
+    place.become("Ready", feastVersion="0.67.0", clientConfigMap="feast-store-client")
+    found = [what for status, what in checks(place)["configuration"] if status == "warn"]
+    assert len(found) == 2
+    assert "want the token of the pods' account" in found[0]
+    assert "wants the certificate /tls/registry/tls.crt (registry.cert)" in found[1]
+
+
+class Elsewhere:
+    """A FeatureStore in a namespace of its own, used by an Airflow whose account may only do what tasks need."""
+
+    def __init__(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._place, self.namespace = place, f"elsewhere-{uuid.uuid4().hex[:8]}"
+        core, kinds = client.CoreV1Api(place.api), utils.create_from_dict
+        core.create_namespace({"metadata": {"name": self.namespace}})
+        for document in documents(Installation(namespace=place.namespace)):
+            if document.manifest["kind"] != "Namespace":
+                kinds(place.api, document.manifest)
+        store = Store(place.api, self.namespace, place.version)
+        store.create("Ready", feastVersion="0.67.0", clientConfigMap="feast-store-client")
+        body = {"metadata": {"name": "feast-store-client"}, "data": {"feature_store.yaml": json.dumps(STORE)}}
+        core.create_namespaced_config_map(self.namespace, body)
+        request = {"spec": {"audiences": None, "expirationSeconds": 3600}}
+        token = core.create_namespaced_service_account_token("airflow", place.namespace, request).status.token
+        known = yaml.safe_load(place.sandbox.kubeconfig.read_text())
+        known["users"][0]["user"] = {"token": token}
+        cluster = {"conn_type": "kubernetes", "extra": {"kube_config": json.dumps(known)}}
+        monkeypatch.setenv("AIRFLOW_CONN_CLUSTER", json.dumps(cluster))
+        feast = json.loads(os.environ["AIRFLOW_CONN_FEAST_DEFAULT"])
+        feast["extra"] |= {"configuration": "", "feature_store_resource": f"{self.namespace}/store"}
+        monkeypatch.setenv("AIRFLOW_CONN_FEAST_DEFAULT", json.dumps(feast))
+
+    def allow(self, group: str, resource: str, *verbs: str) -> None:
+        """Give Airflow's account a right there."""
+        rbac, name = client.RbacAuthorizationV1Api(self._place.api), f"airflow-{resource}"
+        rule = {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
+        rbac.create_namespaced_role(self.namespace, {"metadata": {"name": name}, "rules": [rule]})
+        account = {"kind": "ServiceAccount", "name": "airflow", "namespace": self._place.namespace}
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+        body = {"metadata": {"name": name}, "roleRef": role, "subjects": [account]}
+        rbac.create_namespaced_role_binding(self.namespace, body)
+
+    def report(self) -> Report:
+        hook = FeastHook()
+        return inspect(Subject(hook, lambda: Trial(hook, FeastCommand("version")).build()))
+
+
+def test_a_store_of_another_namespace_is_looked_at_with_the_rights_there(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Elsewhere(place, monkeypatch)
+    error = elsewhere.report().error()
+    assert isinstance(error, ForbiddenError)
+    assert f"namespace '{elsewhere.namespace}'" in error.where
+    elsewhere.allow("feast.dev", "featurestores", "get")
+    error = elsewhere.report().error()
+    assert isinstance(error, ForbiddenError)
+    assert error.what.startswith("Airflow may not get configmaps: ")
+    assert f"namespace '{elsewhere.namespace}'" in error.where
+    elsewhere.allow("", "configmaps", "get")
+    report = elsewhere.report()
+    assert not report.failed, report
+    assert [finding.what for finding in report.of(Status.WARN) if finding.check == "rights"] == [
+        f"Airflow's account system:serviceaccount:{place.namespace}:airflow may not: "
+        "list featurestores (to wait until one is Ready); watch featurestores (to wait until one is Ready)"
+    ]
 
 
 @pytest.mark.parametrize(

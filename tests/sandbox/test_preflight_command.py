@@ -17,6 +17,14 @@ AIRFLOW = ("airflow", "feast")
 MODULE = (sys.executable, "-m", "airflow_provider_feast")
 
 
+CLI = {
+    "command_mode": "cli",
+    "env": {"STORE": {"secret": "preflight-secret", "key": "store"}},
+    "configuration_patch": {"online_store": {"type": "sqlite", "path": "/tmp/${STORE}.db"}},
+}
+"""Plain Feast, with a configuration that takes a value from a Secret."""
+
+
 class Commands:
     """Runs commands with connections of every kind."""
 
@@ -31,6 +39,7 @@ class Commands:
             ),
             "feast_away": feast_connection(**{**extra, "kubernetes_conn_id": "away"}),
             "feast_gone": feast_connection(**{**extra, "namespace": "gone"}),
+            "feast_cli": feast_connection(**{**extra, **CLI}),
             "away": json.dumps({"conn_type": "kubernetes", "extra": unreachable}),
         }
         self._variables = environment(home, world.kubeconfig, connections)
@@ -111,6 +120,17 @@ def test_a_deep_check_finds_what_only_a_pod_can_find(commands: Commands) -> None
     assert code == 1
     assert checks["deep check"][0] == "fail"
     assert "cannot be pulled" in checks["deep check"][1]
+
+
+def test_a_deep_check_prints_no_secret_where_no_runner_masks_it(commands: Commands, cluster: Cluster) -> None:
+    secret = {"metadata": {"name": "preflight-secret"}, "stringData": {"store": "canary-5e77"}}
+    cluster.core.create_namespaced_secret(cluster.namespace, secret)
+    done = commands.run("preflight", "--conn-id", "feast_cli", "-o", "json", "--deep", "configuration")
+    assert "canary-5e77" not in done.stdout + done.stderr
+    (deep,) = [check for check in json.loads(done.stdout)["checks"] if check["check"] == "deep check"]
+    assert deep["status"] == "not checked"
+    assert "prints the values of Secrets" in deep["what"]
+    assert "--deep version" in deep["remedy"]
 
 
 def test_manifests_are_yaml_on_standard_output_alone(commands: Commands) -> None:

@@ -15,7 +15,7 @@ from airflow_provider_feast.jobs.builder import build_final_job
 from airflow_provider_feast.jobs.manifest import build_job
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
-from airflow_provider_feast.model.errors import FeastDagError
+from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDagError
 
 HOOK_PATH = "airflow.providers.cncf.kubernetes.operators.pod.pod_mutation_hook"
 
@@ -116,12 +116,60 @@ def test_a_connection_can_give_volumes_mounts_and_ports_as_json() -> None:
         ({"affinity": "x"}, "Expected dict or"),
         ({"execution_timeout": 5}, "execution_timeout must be timedelta"),
         ({"backoff_limit": "many"}, "backoff_limit='many' is not a whole number"),
+        ({"secrets": "x"}, "pod_options (secrets)"),
+        ({"annotations": "x"}, "pod_options (annotations)"),
+        ({"env_vars": "x"}, "pod_options (env_vars)"),
     ],
 )
 def test_an_option_of_the_wrong_kind_is_named(options: dict[str, Any], says: str) -> None:
     with pytest.raises(FeastDagError, match=r"^pod_options") as caught:
         final(pod_options=options)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"security_context": "x"}, "spec.template.spec.securityContext is str; it must be a mapping"),
+        ({"container_security_context": ["x"]}, "containers[0].securityContext is list"),
+        ({"init_containers": ["x"]}, "initContainers[0] is str"),
+        ({"env_from": ["x"]}, "containers[0].envFrom[1] is str"),
+    ],
+)
+def test_what_an_option_makes_of_the_pod_is_named_by_its_field(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(FeastDagError) as caught:
+        final(pod_options=options)
+    assert field in caught.value.what
+    assert "pod_options" in caught.value.where
+
+
+def test_a_part_of_an_override_without_its_name_is_named_by_its_field() -> None:
+    mount = {"mountPath": "/data"}
+    part = {"containers": [{"name": "feast", "volumeMounts": [mount]}]}
+    with pytest.raises(FeastDagError, match=r"volumeMounts\[3\]\.name is missing; it must be text"):
+        final(job_overrides={"spec": {"template": {"spec": part}}})
+
+
+def test_a_tuple_is_as_good_as_a_list_for_what_is_replaced_as_a_whole() -> None:
+    part = {"name": "feast", "securityContext": {"capabilities": {"drop": ("ALL",)}}}
+    job = final(job_overrides={"spec": {"template": {"spec": {"containers": [part]}}}})
+    assert list(container(job)["securityContext"]["capabilities"]["drop"]) == ["ALL"]
+
+
+def test_a_pod_without_containers_is_refused() -> None:
+    with pytest.raises(FeastDagError, match="no container named 'feast'"):
+        final(job_overrides={"spec": {"template": {"spec": {"containers": None}}}})
+
+
+def test_what_the_clusters_own_hook_says_is_not_laid_at_the_authors_door(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuses(pod: k8s.V1Pod) -> None:
+        raise ValueError("pods need a cost centre")
+
+    monkeypatch.setattr(HOOK_PATH, refuses)
+    with pytest.raises(ValueError, match=r"^pods need a cost centre$"):
+        final()
 
 
 def test_a_templated_number_of_pod_options_is_a_number() -> None:
@@ -180,6 +228,27 @@ def test_what_the_operator_forces_on_a_job_is_undone() -> None:
     assert container(job)["terminationMessagePolicy"] == "FallbackToLogsOnError"
     assert pod_spec(job)["automountServiceAccountToken"] is False
     assert container(job)["image"] == IMAGE
+
+
+def projected(*sources: dict[str, Any]) -> dict[str, Any]:
+    volume = {"name": "identity", "projected": {"sources": list(sources)}}
+    return {"spec": {"template": {"spec": {"volumes": [volume]}}}}
+
+
+@pytest.mark.parametrize(
+    "token", [{"path": "t"}, {"path": "t", "audience": "https://kubernetes.default.svc"}]
+)
+def test_a_projected_token_for_the_kubernetes_api_is_one_as_well(token: dict[str, Any]) -> None:
+    asked = projected({"configMap": {"name": "c"}}, {"serviceAccountToken": token})
+    with pytest.raises(FeastDagError, match=r"volumes\[identity\]\.projected must not hold") as caught:
+        final(job_overrides=asked)
+    assert "kubernetes_api_access" in caught.value.remedy
+    assert final(job_overrides=asked, kubernetes_api_access=True)
+
+
+def test_a_projected_token_for_somebody_else_is_none_for_the_api() -> None:
+    token = {"path": "t", "audience": "vault"}
+    assert final(job_overrides=projected({"serviceAccountToken": token}))
 
 
 @pytest.mark.parametrize(
@@ -248,9 +317,10 @@ def test_a_sidecar_of_ones_own_must_be_as_locked_down_as_ours() -> None:
         final(job_overrides={"spec": {"template": {"spec": {"containers": [sidecar]}}}})
 
 
-def test_refused_overrides_are_refused_here_too() -> None:
-    with pytest.raises(FeastDagError, match=r"metadata\.name"):
+def test_refused_overrides_of_a_connection_are_refused_with_its_name() -> None:
+    with pytest.raises(FeastConfigurationError, match=r"metadata\.name") as caught:
         final(job_overrides={"metadata": {"name": "x"}})
+    assert "feast_production" in caught.value.where
 
 
 # --- security ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from job_plans import STORE
+from kubernetes.client import V1EnvVar
 
 from airflow_provider_feast.jobs import yaml_text
 from airflow_provider_feast.jobs.sources import resolve
@@ -179,9 +180,70 @@ def test_secrets_in_plain_text_are_named_and_not_quoted() -> None:
     store = {**STORE, "online_store": {"type": "redis", "password": "hunter2!", "token": "${TOKEN}"}}
     found = resolved({"configuration": store, "env": {"DB_PASSWORD": "hunter2!"}})
     assert len(found.warnings) == 2
-    assert "DB_PASSWORD" in found.warnings[0]
-    assert "online_store.password" in found.warnings[1]
-    assert "hunter2" not in "".join(found.warnings)
+    assert "DB_PASSWORD" in found.warnings[0].what
+    assert "online_store.password" in found.warnings[1].what
+    assert "hunter2" not in "".join(map(str, found.warnings))
+
+
+def test_passwords_inside_of_addresses_are_named_and_not_quoted() -> None:
+    store = {
+        **STORE,
+        "registry": {"registry_type": "sql", "path": "postgresql://feast:hunter2@db/feast"},
+        "online_store": {"hosts": [{"address": "a:1"}, {"address": "redis://:hunter2@b:1"}]},
+        "offline_store": {"path": "postgresql://feast:${PASSWORD}@db/feast"},
+    }
+    proxy = "http://u:hunter2@proxy.example.com:3128"
+    found = [str(doubt) for doubt in resolved({"configuration": store, "https_proxy": proxy}).warnings]
+    assert len(found) == 3
+    assert "https_proxy holds a password in plain text" in found[0]
+    assert "the configuration holds registry.path in plain text" in found[1]
+    assert "the configuration holds online_store.hosts[1].address in plain text" in found[2]
+    assert "hunter2" not in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("extra", "field"),
+    [
+        ({"pod_options": {"env_vars": {"DB_PASSWORD": "hunter2!"}}}, "pod_options"),
+        ({"pod_options": {"env_vars": [{"name": "DB_PASSWORD", "value": "hunter2!"}]}}, "pod_options"),
+        ({"pod_options": {"env_vars": [V1EnvVar(name="DB_PASSWORD", value="hunter2!")]}}, "pod_options"),
+        (
+            {
+                "job_overrides": {
+                    "spec": {
+                        "template": {
+                            "spec": {
+                                "containers": [
+                                    {"name": "feast", "env": [{"name": "DB_PASSWORD", "value": "hunter2!"}]}
+                                ]
+                            }
+                        }
+                    }
+                }
+            },
+            "job_overrides",
+        ),
+    ],
+)
+def test_secrets_in_plain_text_of_a_pod_s_own_options_are_named(extra: dict[str, Any], field: str) -> None:
+    (doubt,) = resolved(extra).warnings
+    assert doubt.what.startswith(f"{field} sets DB_PASSWORD in plain text")
+    assert "hunter2" not in str(doubt)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"config_secret": "s"},
+        {"env_from": "configmap/c, secret/s"},
+        {"env": {"A": {"secret": "s", "key": "k"}}},
+    ],
+)
+def test_plain_feast_masks_nothing_and_that_is_told(extra: dict[str, Any]) -> None:
+    assert resolved(extra).warnings == ()
+    (doubt,) = resolved({**extra, "command_mode": "cli"}).warnings
+    assert "values of Secrets are not masked" in doubt.what
+    assert resolved({"command_mode": "cli", "env_from": "configmap/c"}).warnings == ()
 
 
 KUBERNETES_AUTH = TEXT + "auth: {type: kubernetes}\n"
@@ -196,6 +258,10 @@ KUBERNETES_AUTH = TEXT + "auth: {type: kubernetes}\n"
         ({"configuration": KUBERNETES_AUTH, "kubernetes_api_access": True}, False),
         ({"configuration": KUBERNETES_AUTH, "env": {"LOCAL_K8S_TOKEN": {"secret": "t", "key": "k"}}}, False),
         ({"configuration": TEXT + "auth: {type: no_auth}\n"}, False),
+        ({"configuration": TEXT + "auth: {type: oidc}\n"}, True),
+        ({"configuration": TEXT + "auth: {type: oidc, token_env_var: T}\n"}, False),
+        ({"configuration": TEXT + "auth: {type: oidc, client_secret: '${S}'}\n"}, False),
+        ({"configuration": TEXT + "auth: {type: oidc}\n", "env": {"FEAST_OIDC_TOKEN": "${T}"}}, False),
         ({"configuration": TEXT + "auth: none\n"}, False),
     ],
 )
@@ -210,8 +276,71 @@ def test_a_configuration_that_wants_a_token_says_so_where_pods_have_none(
             ("configmaps", "feast-shop-client", config_map(KUBERNETES_AUTH)),
         )
     }
-    found = [text for text in resolved(extra, objects).warnings if "kubernetes_api_access" in text]
+    found = [doubt for doubt in resolved(extra, objects).warnings if "kubernetes_api_access" in doubt.remedy]
     assert len(found) == warned
+
+
+TLS = (
+    TEXT
+    + "online_store: {type: remote, path: https://feast-shop-online.features.svc:443, cert: /tls/online/tls.crt}\n"
+)
+ON_OPENSHIFT = {"ca_bundle_config_map": "feast-shop-client-ca", "ca_bundle_key": "service-ca.crt"}
+TRUSTED = {"configuration_patch": {"online_store": {"cert": "/feast/ca/ca-bundle.crt"}}}
+
+
+@pytest.mark.parametrize(
+    ("extra", "warned"),
+    [
+        ({}, True),
+        (ON_OPENSHIFT, True),
+        ({**ON_OPENSHIFT, **TRUSTED}, False),
+        ({"pod_options": {"volume_mounts": [{"name": "tls", "mountPath": "/tls/online"}]}}, False),
+        ({"pod_options": {"volume_mounts": [{"name": "tls", "mountPath": "/tls/registry"}]}}, True),
+        (
+            {
+                "job_overrides": {
+                    "spec": {
+                        "template": {
+                            "spec": {
+                                "containers": [
+                                    {"name": "feast", "volumeMounts": [{"mountPath": "/tls/online"}]}
+                                ]
+                            }
+                        }
+                    }
+                }
+            },
+            False,
+        ),
+    ],
+)
+def test_a_certificate_that_only_the_operators_own_pods_have_is_named(
+    extra: dict[str, Any], warned: bool
+) -> None:
+    objects = {
+        ("featurestores", "features", "shop"): feature_store(),
+        ("configmaps", "features", "feast-shop-client"): config_map(TLS),
+    }
+    found = [
+        d for d in resolved({"feature_store_resource": "shop", **extra}, objects).warnings if "cert" in d.what
+    ]
+    assert len(found) == warned
+    for doubt in found:
+        assert "/tls/online/tls.crt (online_store.cert)" in doubt.what
+        assert "feast-shop-client-ca" in doubt.remedy
+        assert '{"online_store": {"cert": "/feast/ca/ca-bundle.crt"}}' in doubt.remedy
+
+
+def test_of_open_data_hub_the_bundle_is_named() -> None:
+    text = TEXT.replace(
+        "registry: r.db", "registry: {path: r, cert: /etc/pki/tls/custom-certs/ca-bundle.crt}"
+    )
+    objects = {
+        ("featurestores", "features", "shop"): feature_store(),
+        ("configmaps", "features", "feast-shop-client"): config_map(text),
+    }
+    (doubt,) = resolved({"feature_store_resource": "shop"}, objects).warnings
+    assert "ca_bundle_config_map (here odh-trusted-ca-bundle)" in doubt.remedy
 
 
 # --- FeatureStore ---------------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ from airflow_provider_feast.model.environment import (
     ConfigMapRef,
     SecretRef,
     conventional_config_map,
-    plain_secret_variables,
     read_environment,
 )
 from airflow_provider_feast.model.errors import FeastDagError
+from airflow_provider_feast.model.plain_secrets import in_environment, passwords_in
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,30 @@ def test_plain_text_that_is_called_a_secret_is_noticed() -> None:
             "TOKEN_FILE": "/var/run/token",
             "AWS_REGION": "eu-west-1",
             "USE_TOKEN": "no",
+            "DATABASE_URL": "postgresql://feast:hunter2@db/feast",
+            "STORE_URL": "redis://cache:6379?ssl=true",
+            "REFERRING_URL": "postgresql://feast:${PASSWORD}@db/feast",
         }
     )
-    assert list(plain_secret_variables(env)) == ["DB_PASSWORD"]
+    assert list(in_environment(env)) == ["DB_PASSWORD", "DATABASE_URL"]
+
+
+@pytest.mark.parametrize(
+    ("text", "passwords"),
+    [
+        ("postgresql+psycopg://feast:hunter2@db:5432/feast", ["hunter2"]),
+        ("redis://:hunter2@cache:6379", ["hunter2"]),
+        ("cache:6379,password=hunter2,ssl=true", ["hunter2"]),
+        ("Server=db;Pwd=hunter2;", ["hunter2"]),
+        ("DefaultEndpointsProtocol=https;AccountKey=hunter2", ["hunter2"]),
+        ("postgresql://feast:$PASSWORD@db/feast", []),
+        ("cache:6379,password=${PASSWORD}", []),
+        ("https://git.example.com:8443/a@b", []),
+        ("a sort_key=1, a token: x", []),
+    ],
+)
+def test_passwords_inside_of_addresses_are_found(text: str, passwords: list[str]) -> None:
+    assert passwords_in(text) == passwords
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,18 @@ import posixpath
 import re
 import subprocess
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from job_plans import STORE, make_plan
+from job_plans import STORE, make_context, make_plan
 
 from airflow_provider_feast.cli.manifests_command import rendered
 from airflow_provider_feast.jobs import yaml_text
+from airflow_provider_feast.jobs.builder import build_final_job
 from airflow_provider_feast.jobs.definitions import definitions_part
 from airflow_provider_feast.jobs.manifest import build_job
 from airflow_provider_feast.jobs.sources import resolve
@@ -26,6 +28,7 @@ from airflow_provider_feast.model.errors import FeastConfigurationError, FeastDa
 from airflow_provider_feast.model.fields import FIELDS
 from airflow_provider_feast.model.identity import read_identity
 from airflow_provider_feast.model.manifests import Installation, read_account, read_amounts, read_dns
+from airflow_provider_feast.model.manifests import documents as documents_of
 from airflow_provider_feast.model.security import PROFILES, loosened
 from airflow_provider_feast.model.settings import FeastSettings, read_settings
 from airflow_provider_feast.model.sources import (
@@ -411,6 +414,84 @@ def test_an_operator_is_refused_or_makes_a_job(values: dict[str, Any]) -> None:
     return None
 
 
+INSIDE_A_JOB = [
+    path.split(".")
+    for path in (
+        *("metadata", "metadata.labels", "metadata.annotations", "metadata.annotations.x", "spec"),
+        *(
+            "spec.podFailurePolicy",
+            "spec.template",
+            "spec.template.metadata.annotations",
+            "spec.template.spec",
+        ),
+        *("pod", "pod.volumes", "pod.containers", "pod.initContainers", "pod.securityContext"),
+        *("pod.securityContext.sysctls", "pod.securityContext.seccompProfile", "volume", "volume.emptyDir"),
+        *("volume.secret", "volume.projected", "volume.projected.sources", "feast", "feast.command"),
+        *("feast.env", "feast.envFrom", "feast.volumeMounts", "feast.ports", "feast.securityContext"),
+        *("feast.securityContext.capabilities", "feast.livenessProbe", "feast.lifecycle.preStop"),
+    )
+]
+"""Fields of a Job; a path begins at the Job, the pod's spec, a volume of it, or the container."""
+
+
+def at_place(path: list[str], value: Any) -> dict[str, Any]:
+    """A part of a Job with a value at a place."""
+    if not path:
+        return value
+    if path[0] == "pod":
+        return {"spec": {"template": {"spec": at_place(path[1:], value)}}}
+    if path[0] in ("volume", "feast"):
+        inner = at_place(path[1:], value)
+        item = {"name": "feast", **inner} if isinstance(inner, dict) else inner
+        return at_place(["pod", "volumes" if path[0] == "volume" else "containers"], [item])
+    return {path[0]: at_place(path[1:], value)}
+
+
+INLINE = {"config_map": "", "configuration": STORE}
+OPTIONS = (
+    *(
+        "annotations",
+        "env_vars",
+        "env_from",
+        "secrets",
+        "volumes",
+        "volume_mounts",
+        "ports",
+        "init_containers",
+    ),
+    *("security_context", "container_security_context", "container_resources", "affinity", "tolerations"),
+    *("node_selector", "image_pull_secrets", "host_aliases", "hostnetwork", "backoff_limit", "dns_config"),
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(INSIDE_A_JOB), plain), max_size=2),
+    st.dictionaries(st.sampled_from(OPTIONS), plain, max_size=1),
+)
+@example([(["feast", "securityContext"], "x")], {})
+@example([(["pod", "containers"], None)], {})
+@example([(["feast", "volumeMounts"], [{"mountPath": "/x"}])], {})
+@example([(["metadata", "annotations"], "x")], {})
+@example([], {"secrets": "x"})
+@example([], {"node_selector": float("inf")})
+@example([(["feast", "volumeMounts"], "x"), (["feast", "env"], 5)], {})
+@example([(["pod", "containers"], 5)], {"env_vars": 5})
+def test_a_part_of_a_job_is_refused_or_makes_a_job_that_is_one(
+    parts: list[tuple[list[str], Any]], options: dict[str, Any]
+) -> None:
+    hook = SimpleNamespace(is_in_cluster=False, get_namespace=lambda: None)
+    for overrides in [at_place(path, value) for path, value in parts] or [{}]:
+        try:
+            plan = make_plan(job_overrides=overrides, pod_options=options, **INLINE)
+            resolve(plan.settings, None)  # type: ignore[arg-type]  # nothing is asked of a cluster
+            job = build_final_job(plan, hook, make_context())
+        except FeastError as error:
+            explained(error)
+            continue
+        assert "feast" in [container["name"] for container in final(job)]
+        assert loosened(job["spec"]["template"]["spec"], PROFILES["restricted"]) == []
+
+
 # --- masking -----------------------------------------------------------------------------------------------
 
 
@@ -470,6 +551,21 @@ def test_an_installation_is_refused_or_is_yaml_of_what_was_asked(
     documents = list(yaml.safe_load_all(shown))
     assert all(part["kind"] and part["metadata"]["name"] for part in documents)
     assert 0 < wanted.egress[0].port < 65536
+
+
+@given(text)
+@example("a\n---\napiVersion: v1\nkind: Evil\nmetadata: {name: x}")
+@example("a\u2028b")
+@example("\ud800")
+def test_a_name_of_a_feature_store_is_refused_or_changes_names_and_labels_only(name: str) -> None:
+    egress = (read_egress("redis.data.svc:6379"),)
+    kinds = [part.manifest["kind"] for part in documents_of(Installation(egress=egress))]
+    try:
+        shown = rendered(Installation(feature_store=name, egress=egress))
+    except FeastDagError as error:
+        explained(error)
+        return
+    assert [part["kind"] for part in yaml.safe_load_all(shown)] == kinds
 
 
 @given(targets, st.sampled_from([read_egress, read_account, read_dns, read_identity]))

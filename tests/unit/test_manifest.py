@@ -362,6 +362,15 @@ def test_what_plain_feast_does_not_do_is_said(
     assert [word in text for text in said["cli"]] == ([True] if word else [])
 
 
+def test_a_long_command_fits_into_what_annotations_may_hold() -> None:
+    command = FeastCommand.read(["apply", *["é" * 40_000] * 4])
+    job = build_job(make_plan(command))
+    noted = json.loads(job["metadata"]["annotations"][naming.A_COMMAND])
+    assert noted == ["apply", "…"]
+    assert sum(len(text.encode()) for text in job["metadata"]["annotations"].values()) < 256 * 1024
+    assert job["spec"]["template"]["spec"]["containers"][0]["command"][-5:] == command.argv
+
+
 def test_a_command_of_the_runner_needs_the_runner() -> None:
     plan = make_plan(REPAIR, command_mode="cli")
     with pytest.raises(FeastDagError, match="repair is a command of the runner"):

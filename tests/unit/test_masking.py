@@ -51,19 +51,22 @@ def test_secrets_of_pod_options_and_overrides_count_as_well() -> None:
         "name": "mixed",
         "projected": {"sources": [{"configMap": {"name": "a"}}, {"secret": {"name": "b"}}]},
     }
-    mounts = [{"name": "certs", "mountPath": "/certs"}, {"name": "mixed", "mountPath": "/mixed"}]
+    vault = {"name": "vault", "csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": True}}
+    other = {"name": "bucket", "csi": {"driver": "gcsfuse.csi.storage.gke.io"}}
+    mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("certs", "mixed", "vault", "bucket")]
     container = {
         "name": CONTAINER,
         "env": [{"name": "OURS", "valueFrom": REF}],
         "envFrom": [{"secretRef": {"name": "overridden"}}],
         "volumeMounts": mounts,
     }
-    spec = {"volumes": [mounted, mixed], "containers": [container]}
+    spec = {"volumes": [mounted, mixed, vault, other], "containers": [container]}
     job = final(job_overrides={"spec": {"template": {"spec": spec}}})
     assert told(job) == [
         ("variable", "OURS"),
         ("directory", "/certs"),
         ("directory", "/mixed"),
+        ("directory", "/vault"),
         ("directory", "/feast/secrets/0"),
     ]
 

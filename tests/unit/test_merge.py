@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.merge import check_overrides, merge
-from airflow_provider_feast.model.naming import L_KEY, OUR_LABELS
+from airflow_provider_feast.model.naming import A_LOCK, L_KEY, OUR_LABELS
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,10 @@ def test_a_list_item_that_names_nothing_is_refused(item: Any) -> None:
         ({"spec": {"template": None}}, "spec.template"),
         ({"spec": {"template": {"metadata": None}}}, "spec.template.metadata"),
         ({"spec": {"template": {"spec": []}}}, "spec.template.spec"),
+        ({"metadata": {"annotations": None}}, "metadata.annotations"),
+        ({"metadata": {"annotations": "x"}}, "metadata.annotations"),
+        ({"metadata": {"annotations": {A_LOCK: None}}}, A_LOCK),
+        ({"metadata": {"annotations": {A_LOCK: "other/lease"}}}, A_LOCK),
         (["spec"], "not a mapping"),
         ("spec: {}", "not a mapping"),
     ],

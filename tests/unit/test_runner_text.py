@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import base64
+import html
 import importlib.util
 import json
 import os
@@ -13,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from airflow_provider_feast.model.configurations import SECRET_NAME
 from airflow_provider_feast.model.errors import ERRORS
+from airflow_provider_feast.model.plain_secrets import SECRET_NAME
 from airflow_provider_feast.model.result import RESULT_SCHEMA, CommandResult
 from airflow_provider_feast.runner import basics
 from airflow_provider_feast.runner.assemble import MODULES, assemble, assembled
@@ -144,6 +147,46 @@ def test_parts_of_connection_strings_are_masked_by_themselves() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "secret", ["it's a: secret # yes", "'quoted' pass: word", "päss'wörd: €x", 'a&b<c>"d-secret']
+)
+@pytest.mark.parametrize(
+    "spell",
+    [
+        yaml.safe_dump,
+        lambda text: yaml.safe_dump([text], allow_unicode=True),
+        lambda text: yaml.safe_dump(text, default_style='"'),
+        lambda text: "where password = '{}'".format(text.replace("'", "''")),
+        lambda text: f"<Message>{html.escape(text)}</Message>",
+        lambda text: f"<Message>{html.escape(text, quote=False)}</Message>",
+        ascii,
+    ],
+    ids=["yaml", "yaml-unicode", "yaml-quoted", "sql", "html", "xml", "ascii"],
+)
+def test_a_secret_is_masked_as_yaml_sql_and_markup_spell_it(secret: str, spell: Any) -> None:
+    said = masked(secret).bytes(spell(secret).encode()).decode()
+    assert "***" in said
+    assert not any(part in said for part in ("secret", "quoted", "pass:", "rd: "))
+
+
+def test_secrets_inside_of_json_are_masked_by_themselves() -> None:
+    account = {
+        "type": "service_account",
+        "private_key": "-----BEGIN PRIVATE KEY-----\nbGluZS1vbmU\n-----END PRIVATE KEY-----\n",
+        "token_uri": "https://oauth2.example.com/token",
+        "accounts": [{"client_secret": "s3cret-inside", "name": "somebody"}],
+    }
+    mask = masked(json.dumps(account))
+    said = (
+        b"type service_account key bGluZS1vbmU of somebody s3cret-inside at https://oauth2.example.com/token"
+    )
+    assert (
+        mask.bytes(said)
+        == b"type service_account key *** of somebody *** at https://oauth2.example.com/token"
+    )
+    assert masked("{not json: s3cret}").bytes(b"{not json: s3cret}") == b"***"
+
+
 def test_pydantic_s_cut_values_are_masked_because_half_a_secret_matches_nothing() -> None:
     line = b"[type=string_type, input_value={'path': 'long-sec...word'}, input_type=dict]"
     assert (
@@ -182,6 +225,43 @@ def test_values_of_mounted_secrets_are_masked_directories_and_single_files(tmp_p
     places = [str(tmp_path), str(tmp_path / "single"), str(tmp_path / "nowhere")]
     mask = masked(*runner.secret_files(places))
     assert mask.bytes(b"a bGluZS1vbmU b single-file-value") == b"a *** b ***"
+
+
+def test_values_in_directories_of_a_mounted_secret_are_masked(tmp_path: Path) -> None:
+    (tmp_path / "..data" / "deep").mkdir(parents=True)
+    (tmp_path / "..data" / "deep" / "key").write_text("deep-file-value")
+    (tmp_path / "deep").symlink_to("..data/deep")
+    mask = masked(*runner.secret_files([str(tmp_path)]))
+    assert mask.bytes(b"a deep-file-value") == b"a ***"
+
+
+@pytest.mark.parametrize("size", [40, 1_000_000])
+def test_a_secret_that_is_no_text_is_masked_and_stops_nothing(tmp_path: Path, size: int) -> None:
+    """A keystore, a keytab, a password in another encoding."""
+    content = bytes(range(128, 256)) * (size // 128 + 1)
+    (tmp_path / "store.jks").write_bytes(content)
+    mask = masked(*runner.secret_files([str(tmp_path)]))
+    assert mask.bytes(b"is " + base64.b64encode(content) + b" here") in (
+        b"is *** here",
+        b"is ***= here",
+        b"is ***== here",
+    )
+    assert masked("s\udce4cret-\udcff").bytes(b"is s\xe4cret-\xff") == b"is ***"
+
+
+def test_certificates_are_no_secrets_but_the_key_beside_them_is(tmp_path: Path) -> None:
+    certificate = "-----BEGIN CERTIFICATE-----\npublic-line\n-----END CERTIFICATE-----\n"
+    key = "-----BEGIN PRIVATE KEY-----\nsecret-line\n-----END PRIVATE KEY-----\n"
+    (tmp_path / "tls.pem").write_text(certificate + key + certificate)
+    mask = masked(*runner.secret_files([str(tmp_path)]))
+    assert mask.bytes(b"public-line secret-line") == b"public-line ***"
+    assert len(masked(certificate * 5000)._secrets) == 0
+
+
+def test_of_a_large_secret_each_line_is_masked() -> None:
+    mask = masked("\n".join(f"secret-line-{number:06}" for number in range(2000)))
+    assert mask.bytes(b"a secret-line-001234 b") == b"a *** b"
+    assert mask.longest < 60_000
 
 
 # --- output -------------------------------------------------------------------------------------------

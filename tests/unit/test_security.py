@@ -12,11 +12,11 @@ from airflow_provider_feast.model.errors import FeastDagError
 from airflow_provider_feast.model.fields import FIELDS
 from airflow_provider_feast.model.security import (
     PROFILES,
+    api_token,
     container_security_context,
     loosened,
     pod_security_context,
     profile_named,
-    token_mounted,
 )
 from airflow_provider_feast.sandbox.admission.podsecurity import violations
 
@@ -206,9 +206,10 @@ def test_a_writable_root_needs_the_profile_that_says_so(
 
 def test_an_empty_dir_without_a_limit_needs_a_writable_root() -> None:
     spec = pod_spec("restricted")
-    spec["volumes"][0]["emptyDir"] = {"medium": "Memory"}
-    assert loosened(spec, PROFILES["restricted"]) == ["volumes[tmp].emptyDir.sizeLimit must be set"]
-    assert loosened(spec, PROFILES["writable-root"]) == []
+    for unlimited in ({"medium": "Memory"}, {"sizeLimit": "0"}, {"sizeLimit": 0}, {"sizeLimit": "0Mi"}):
+        spec["volumes"][0]["emptyDir"] = unlimited
+        assert loosened(spec, PROFILES["restricted"]) == ["volumes[tmp].emptyDir.sizeLimit must be set"]
+        assert loosened(spec, PROFILES["writable-root"]) == []
 
 
 @pytest.mark.parametrize(
@@ -221,7 +222,7 @@ def test_an_empty_dir_without_a_limit_needs_a_writable_root() -> None:
     ],
 )
 def test_a_pod_that_says_nothing_mounts_a_token(spec: dict[str, Any], mounted: bool) -> None:
-    assert token_mounted(spec) is mounted
+    assert bool(api_token(spec)) is mounted
 
 
 @pytest.mark.parametrize("case", [*BASELINE, *RESTRICTED])

@@ -85,7 +85,9 @@ def test_object_names_that_the_api_takes(name: str) -> None:
     assert check_object_name(name, "config_map") == name
 
 
-@pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", ".a", "a..b", "a" * 254, "a b", "a\n", None, 5])
+@pytest.mark.parametrize(
+    "name", ["", "A", "a_b", "-a", "a-", ".a", "a..b", "a.-b", "a-.b", "a" * 254, "a b", "a\n", None, 5]
+)
 def test_object_names_that_the_api_refuses(name: Any) -> None:
     with pytest.raises(FeastDagError, match=r"^config_map="):
         check_object_name(name, "config_map")
