@@ -8,7 +8,8 @@ from typing import Any
 from airflow_provider_feast.hooks.feast import FeastHook
 from airflow_provider_feast.jobs.builder import build_final_job
 from airflow_provider_feast.jobs.chunks import ChunkedLoad
-from airflow_provider_feast.jobs.manifest import JobPlan, left_undone
+from airflow_provider_feast.jobs.invocation import left_undone
+from airflow_provider_feast.jobs.manifest import JobPlan
 from airflow_provider_feast.jobs.plan_jobs import PlanJobs
 from airflow_provider_feast.jobs.preflight import look_first
 from airflow_provider_feast.jobs.sources import say_warnings

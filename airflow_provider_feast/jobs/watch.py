@@ -21,6 +21,7 @@ from airflow_provider_feast.jobs.plan_notes import PlanNotes
 from airflow_provider_feast.jobs.plan_progress import plan_progress
 from airflow_provider_feast.jobs.pod_logs import PodLogs
 from airflow_provider_feast.jobs.pod_view import PodView, pods_of
+from airflow_provider_feast.jobs.start_limit import StartLimit, has_no_ready_pod
 from airflow_provider_feast.jobs.stopping import is_record, stop_patch
 from airflow_provider_feast.jobs.stream import JOBS, PODS, ObjectStream, Streams
 from airflow_provider_feast.jobs.submit import ended
@@ -107,7 +108,6 @@ class JobWatch:
         self._events: list[dict[str, Any]] = []
         self._listed: list[dict[str, Any]] = []
         self._logs = PodLogs(self._api, target.namespace, say, positions)
-        self._said: set[str] = set()
         self._notes = PlanNotes(self._api, say)
 
     async def outcome(self, timeout: float | None = None) -> Outcome | None:
@@ -180,9 +180,11 @@ class JobWatch:
 
         Who waits for the lock finds out by itself when they have.
         """
-        pods = await self._api.list_pods(self._target.namespace, self._target.uid)
-        if all(PodView(pod).over for pod in pods):
-            await lock.release()
+        if not self._settled():
+            pods = await self._api.list_pods(self._target.namespace, self._target.uid)
+            if not all(PodView(pod).over for pod in pods):
+                return
+        await lock.release()
 
     @asynccontextmanager
     async def _subscribed(self) -> AsyncIterator[None]:
@@ -232,16 +234,18 @@ class JobWatch:
 
     async def _follow(self) -> Outcome:
         loop = asyncio.get_running_loop()
+        starting = StartLimit(self._options.startup_seconds, self._say)
         clock, next_events, next_logs = StartupClock(loop.time(), self._job), loop.time(), loop.time()
         while True:
             self._wake.clear()
             verdict = await self._verdict()
             await self._notes.take(self._job, self._known_pods())
             clock.tick(loop.time(), verdict.state, away=self._jobs.away or self._pods.away)
-            final = verdict if verdict.final else self._stuck(verdict, clock.seconds)
+            pods = self._known_pods()
+            final = verdict if verdict.final else starting.stuck(verdict, clock.seconds, self._job, pods)
             if final is not None and (verdict.final or await self._is_still_starting()):
                 return final
-            unready = _has_no_ready_pod(verdict)
+            unready = has_no_ready_pod(verdict)
             if unready and loop.time() >= next_events:
                 await self._read_events()
                 next_events = loop.time() + EVENTS_SECONDS
@@ -307,31 +311,6 @@ class JobWatch:
         pods = await self._api.list_pods(namespace, uid)
         return diagnose(job, pods, self._events).state is JobState.STARTING
 
-    def _stuck(self, verdict: Outcome, seconds: float) -> Outcome | None:
-        """The verdict on a Job that will not start as it is; its trouble is told once as it comes up."""
-        problem = verdict.problem
-        if verdict.state is not JobState.STARTING:
-            return None
-        if problem is None:
-            if seconds < self._options.startup_seconds:
-                return None
-            problem = Problem(
-                "unschedulable",
-                "no pod of the Job has started, and nothing says why",
-                "run `kubectl describe` on it",
-            )
-        elif problem.cause not in self._said:
-            self._said.add(problem.cause)
-            self._say(f"The Job has not started yet: {problem.cause}")
-        if problem.can_mend and seconds < self._options.startup_seconds:
-            return None
-        cause = problem.cause
-        if problem.can_mend:
-            cause += f" (waited {seconds:.0f} s, the start-up timeout)"
-        stuck, pods = problem._replace(cause=cause), pods_of(self._job, self._known_pods())
-        progress = plan_progress(self._job, pods)
-        return Outcome(JobState.FAILED, stuck, verdict.result, verdict.pod, progress)
-
     async def _read_events(self) -> None:
         """List the Events about the Job and its pods; where the server does not answer, the next time will do."""
         pods = [("Pod", pod["metadata"]["name"]) for pod in self._pods.present(self._target.uid)]
@@ -343,11 +322,3 @@ class JobWatch:
 def _latest(*seen: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each object once, as last seen."""
     return list({item["metadata"]["uid"]: item for items in seen for item in items}.values())
-
-
-def _has_no_ready_pod(verdict: Outcome) -> bool:
-    """Whether Events may tell something: nothing has started yet, or a failed pod waits for its replacement."""
-    between_tries = (
-        verdict.state is JobState.RUNNING and verdict.problem is not None and verdict.problem.can_mend
-    )
-    return verdict.state is JobState.STARTING or between_tries

@@ -19,7 +19,8 @@ from job_plans import IMAGE, LOAD, STORE, make_plan
 from airflow_provider_feast.jobs import manifest
 from airflow_provider_feast.jobs.chunks import ChunkedLoad
 from airflow_provider_feast.jobs.definitions import COPY_EXITS
-from airflow_provider_feast.jobs.manifest import JobPlan, build_job, escape, left_undone
+from airflow_provider_feast.jobs.invocation import left_undone
+from airflow_provider_feast.jobs.manifest import JobPlan, build_job, escape
 from airflow_provider_feast.model import naming
 from airflow_provider_feast.model.command import FeastCommand
 from airflow_provider_feast.model.errors import FeastDagError
