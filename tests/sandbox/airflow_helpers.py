@@ -22,7 +22,11 @@ END = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 PREAMBLE = """
 from datetime import UTC, datetime, timedelta
-from airflow.sdk import DAG, CronDataIntervalTimetable, task
+from airflow.sdk import DAG, task
+try:
+    from airflow.sdk import CronDataIntervalTimetable
+except ImportError:  # Airflow 3.1
+    from airflow.timetables.interval import CronDataIntervalTimetable
 from airflow_provider_feast.operators.feast import *
 from airflow_provider_feast.operators.preflight import FeastPreflightOperator
 from airflow_provider_feast.model.sources import *
