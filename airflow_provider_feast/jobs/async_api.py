@@ -33,6 +33,9 @@ from airflow_provider_feast.model.errors import AdmissionRefusedError, ApiUnavai
 Connect = Callable[[], Awaitable[Configuration]]
 """Resolves a cluster's address and credentials anew."""
 
+GONE = 410
+"""What is asked for is of a version that is no longer kept: as an answer, or as a watch's event. Begin anew."""
+
 NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError)
 """What is raised when the API server did not answer: nothing came, or nothing of its own."""
 
@@ -116,7 +119,8 @@ class Patience:
         self._since = now if self._since is None else self._since
         status = error.status if isinstance(error, ApiException) else None
         message = status_message(error.body) if isinstance(error, ApiException) else repr(error)
-        if (status and not passing(status, message)) or now - self._since >= self._seconds:
+        final = status and status != GONE and not passing(status, message)
+        if final or now - self._since >= self._seconds:
             if isinstance(error, UnresolvedError):
                 raise _unresolved(error, verb, resource, namespace) from error
             raise explain(status, message, verb, resource, namespace) from error

@@ -14,6 +14,7 @@ from kubernetes_asyncio.client.exceptions import ApiException
 
 from airflow_provider_feast.jobs.answers import changes, list_version
 from airflow_provider_feast.jobs.async_api import (
+    GONE,
     NO_ANSWER,
     AsyncApi,
     Patience,
@@ -76,9 +77,6 @@ def custom(group: str, version: str, plural: str) -> Kind:
     """A kind that a CustomResourceDefinition adds."""
     return Kind(plural, "custom", "list_namespaced_custom_object", _name, (group, version), (plural,))
 
-
-GONE = 410
-"""The status of a watch from a version that is no longer kept; as the answer itself, or as an event of it."""
 
 EVERY = ""
 """The topic of a subscriber whom every change concerns."""

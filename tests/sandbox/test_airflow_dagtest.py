@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from airflow_helpers import END, Cluster, DagServer, Run, feast_connection, wait_for
+from standalone_helpers import TICKS
 
 from airflow_provider_feast import __version__
 from airflow_provider_feast.sandbox import Sandbox, demo_repo
@@ -522,7 +523,8 @@ BROKEN_AT_RUN = {
         "allow_empty=True",
     ),
     "deadline": (
-        'FeastApplyOperator(task_id=TASK, feast_conn_id="feast_quickstart", deadline=1)',
+        'FeastApplyOperator(task_id=TASK, feast_conn_id="feast_quickstart", deadline=1, '
+        'definitions=ConfigMapDefinitions("ticking-definitions"))',
         "DeadlineExceededError: ",
         "deadline",
     ),
@@ -536,8 +538,10 @@ BROKEN_AT_RUN = {
 
 
 @pytest.fixture(scope="module")
-def broken(airflow: DagServer, quickstart: Run) -> Run:
+def broken(airflow: DagServer, quickstart: Run, cluster: Cluster) -> Run:
     """One run of all that cannot work; the tasks do not depend on one another."""
+    body = {"metadata": {"name": "ticking-definitions"}, "data": {"definitions.py": TICKS}}
+    cluster.core.create_namespaced_config_map(cluster.namespace, body)
     variable = "/feast/data/${REGISTRY_NAME}.db"
     tasks = [f"EMPTY = {store('empty')!r}", f"UNEXPANDED = {store('unexpanded', registry=variable)!r}"]
     tasks += [line.replace("TASK", repr(name)) for name, (line, _, _) in BROKEN_AT_RUN.items()]

@@ -327,6 +327,15 @@ def test_the_log_of_a_pod_that_no_watch_has_told_of_is_there(waiting: Waiting) -
     assert waiting.ticks == ALL_TICKS
 
 
+def test_a_list_that_is_answered_with_410_is_asked_for_again(waiting: Waiting) -> None:
+    job = waiting.job(TICKING)
+    waiting.sandbox.fault(f"/namespaces/{waiting.namespace}/(jobs|pods)$", method="GET", code=410, times=4)
+    outcome = waiting.outcome(job)
+    assert outcome is not None
+    assert outcome.state is JobState.SUCCEEDED
+    assert waiting.ticks == ALL_TICKS
+
+
 def test_an_api_that_is_away_does_not_count_as_time_to_start(waiting: Waiting) -> None:
     """What is known of the Job is old then: it may be running."""
     waiting.sandbox.delay_pods(1.0)
