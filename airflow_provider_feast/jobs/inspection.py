@@ -177,7 +177,7 @@ def _configuration(subject: Subject) -> Iterator[Finding]:
 
 
 def _doubts(found: Iterable[doubts.Doubt]) -> Iterator[Finding]:
-    """As warnings, each once."""
+    """As warnings; what both the settings and the configuration give rise to, the report says once."""
     for doubt in found:
         yield warned("configuration", doubt.what, doubt.remedy)
 

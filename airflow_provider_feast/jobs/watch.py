@@ -239,9 +239,9 @@ class JobWatch:
         while True:
             self._wake.clear()
             verdict = await self._verdict()
-            await self._notes.take(self._job, self._known_pods())
-            clock.tick(loop.time(), verdict.state, away=self._jobs.away or self._pods.away)
             pods = self._known_pods()
+            await self._notes.take(self._job, pods)
+            clock.tick(loop.time(), verdict.state, away=self._jobs.away or self._pods.away)
             final = verdict if verdict.final else starting.stuck(verdict, clock.seconds, self._job, pods)
             if final is not None and (verdict.final or await self._is_still_starting()):
                 return final

@@ -114,10 +114,13 @@ def test_cut_watches_and_a_forgotten_history_lose_and_double_nothing(waiting: Wa
     assert waiting.ticks == ALL_TICKS
 
 
-def test_a_watch_that_is_refused_for_its_age_is_listed_anew(waiting: Waiting) -> None:
+@pytest.mark.parametrize(
+    "fault", [{"skip": 1}, {"times": 4}], ids=["the first watch", "lists and what follows"]
+)
+def test_what_is_refused_for_its_age_is_listed_anew(waiting: Waiting, fault: dict[str, int]) -> None:
     """A server may say 410 as its answer, instead of in an event of the watch."""
     job = waiting.job(TICKING)
-    waiting.sandbox.fault(f"/namespaces/{waiting.namespace}/jobs$", method="GET", code=410, skip=1)
+    waiting.sandbox.fault(f"/namespaces/{waiting.namespace}/jobs$", method="GET", code=410, **fault)
     outcome = waiting.outcome(job)
     assert outcome is not None
     assert outcome.state is JobState.SUCCEEDED
@@ -324,15 +327,6 @@ def test_the_log_of_a_pod_that_no_watch_has_told_of_is_there(waiting: Waiting) -
     outcome = waiting.outcome(job)
     assert outcome is not None
     assert outcome.state is JobState.FAILED
-    assert waiting.ticks == ALL_TICKS
-
-
-def test_a_list_that_is_answered_with_410_is_asked_for_again(waiting: Waiting) -> None:
-    job = waiting.job(TICKING)
-    waiting.sandbox.fault(f"/namespaces/{waiting.namespace}/(jobs|pods)$", method="GET", code=410, times=4)
-    outcome = waiting.outcome(job)
-    assert outcome is not None
-    assert outcome.state is JobState.SUCCEEDED
     assert waiting.ticks == ALL_TICKS
 
 
